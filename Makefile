@@ -1,0 +1,48 @@
+# Everything runs from .venv, which `make setup` makes with plain venv and pip.
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.setup
+RUN := $(VENV)/bin/python -m
+PROFILE ?= quick
+.DEFAULT_GOAL := help
+
+.PHONY: help setup bench report test lint format generate overhead clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with all that is needed; does nothing the second time
+
+$(STAMP): pyproject.toml constraints.txt bench/__init__.py
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[torch,tensorflow,dev]'
+	@touch $@
+
+bench: setup ## Train, measure and compare on real data (PROFILE=smoke|quick|full)
+	$(RUN) bench run --profile $(PROFILE)
+
+report: setup ## Make results/README.md and the README's table from results/raw
+	$(RUN) bench report
+
+test: setup ## Run the tests
+	$(RUN) pytest
+
+lint: setup ## ruff, mypy --strict, and that generated files are up to date
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) bench report --check
+
+format: setup ## Let ruff put the code in order
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+generate: setup ## Make the JSON Schema anew
+	$(RUN) bench schema > bench/schema/trial.schema.json
+
+overhead: setup ## What the harness costs: trials against plain scripts, in turn (about 15 minutes)
+	$(RUN) tests.perf.overhead --pairs 10
+
+clean: ## Remove .venv and caches, keep results
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

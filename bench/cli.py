@@ -1,0 +1,479 @@
+"""The command `bench`: arguments, progress and exit codes. Wiring only.
+
+Exit codes: 0 yes; 1 the answer is no; 2 the request or a file is wrong; 3 the run ended, but some trials failed;
+70 a defect of bench itself; 130 interrupted.
+"""
+
+import json
+import secrets
+import signal
+import sys
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from bench import __version__, plan, publish, record, runner, store
+from bench.contract import ENTRIES
+from bench.doctor import examine, unfit
+from bench.errors import InputError
+from bench.estimate import Estimator
+from bench.inputs import check_data
+from bench.probes.available import availability
+from bench.probes.machine import read_machine
+from bench.probes.source import read_source
+from bench.record import Case, Plan, Trial, WorkerRequest
+from bench.task import Task, load_task, shipped_tasks
+
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # Typer carries its own click and exports only leaves
+
+ROOT = Path(__file__).resolve().parent.parent
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Train identical MLPs in several frameworks, prove that it was the same work, and compare.",
+)
+
+ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the results.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+
+
+def _out(text: str) -> None:
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Evenhand."""
+    if version:
+        _out(f"evenhand {__version__}")
+        raise typer.Exit
+
+
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """Tasks and entries: what can run here, and why not where it can't."""
+    tasks = [load_task(name) for name in shipped_tasks()]
+    rows = [
+        {
+            "entry": entry.name,
+            "framework": entry.framework,
+            "mode": entry.mode,
+            "tier": entry.tier,
+            "devices": {device: availability(entry, device) or "can run here" for device in ("cpu", "cuda")},
+        }
+        for entry in ENTRIES
+    ]
+    if as_json:
+        described = [{"task": t.name, "title": t.title, "fingerprint": t.fingerprint} for t in tasks]
+        _out(json.dumps({"tasks": described, "entries": rows}, indent=1))
+        return
+    console = Console(file=sys.stdout)
+    table = Table("task", "what", "batch", "epochs", "fingerprint", title="Tasks", title_justify="left")
+    for task in tasks:
+        table.add_row(task.name, task.title, str(task.batch_size), str(task.epochs), task.fingerprint)
+    console.print(table)
+    table = Table("entry", "framework", "mode", "tier", "cpu", "cuda", title="Entries", title_justify="left")
+    for row in rows:
+        devices: Any = row["devices"]
+        table.add_row(*(str(row[key]) for key in ("entry", "framework", "mode", "tier")), *devices.values())
+    console.print(table)
+
+
+@app.command()
+def doctor(results: ResultsOption = Path("results"), as_json: JsonOption = False) -> None:
+    """Is this machine fit to measure on? Findings with remedies; exit 1 where one of them is an error."""
+    findings = examine(results)
+    if as_json:
+        _out(json.dumps([finding.model_dump() for finding in findings], indent=1))
+    else:
+        table = Table("check", "", "finding", "remedy")
+        styles = {"ok": "green", "note": "", "warning": "yellow", "error": "bold red"}
+        for finding in findings:
+            table.add_row(
+                finding.name, finding.severity, finding.message, finding.remedy or "", style=styles[finding.severity]
+            )
+        Console(file=sys.stdout).print(table)
+    if unfit(findings):
+        raise typer.Exit(1)
+
+
+def _new_plan(
+    profile: str,
+    tasks: list[str] | None,
+    entries: list[str] | None,
+    devices: list[str] | None,
+    threads: list[int] | None,
+    batch_sizes: list[int] | None,
+    *,
+    blocks: int | None,
+    epochs: int | None,
+    seed: int | None,
+    time_limit: float | None,
+    memory_limit: str | None,
+) -> Plan:
+    """Flags -> Plan. Raises InputError for each value that makes no sense."""
+    if profile not in plan.PROFILES:
+        raise InputError(f"--profile {profile!r}: no such profile; take one of {', '.join(plan.PROFILES)}")
+    chosen = plan.PROFILES[profile]
+    changes: dict[str, Any] = {}
+    if (epochs or chosen.epochs) is not None:
+        changes["epochs"] = epochs if epochs is not None else chosen.epochs
+    loaded = [load_task(name) for name in tasks or chosen.tasks]
+    loaded = [task.changed(**changes) if changes else task for task in loaded]
+    if batch_sizes:
+        loaded = [task.changed(batch_size=size) for task in loaded for size in batch_sizes]
+    plan.check_unique(loaded)
+    names = list(dict.fromkeys(entries)) if entries else [entry.name for entry in ENTRIES]
+    for name in names:
+        plan.find_entry(name)
+    for device in devices or ():
+        if device not in ("cpu", "cuda"):
+            raise InputError(f"--device {device!r}: no such device; take cpu or cuda")
+    for count in threads or ():
+        if count < 1:
+            raise InputError(f"--threads {count}: must be at least 1")
+        runner.worker_cores(count)
+    if blocks is not None and blocks < 1:
+        raise InputError(f"--blocks {blocks}: must be at least 1")
+    if seed is not None and seed < 0:
+        raise InputError(f"--seed {seed}: must be at least 0")
+    if time_limit is not None and not 0 < time_limit < float("inf"):
+        raise InputError(f"--time-limit {time_limit}: must be a number of seconds above 0")
+    now = datetime.now(UTC)
+    return Plan.model_validate(
+        {
+            "run": f"{now:%H%M%S}-{profile}-{secrets.token_hex(2)}",
+            "profile": profile,
+            "seed": secrets.randbelow(2**31) if seed is None else seed,
+            "blocks": blocks or chosen.blocks,
+            "tasks": loaded,
+            "entries": names,
+            "devices": list(dict.fromkeys(devices or ["cpu"])),
+            "threads": list(dict.fromkeys(threads or [1])),
+            "time_limit_seconds": time_limit or chosen.time_limit_seconds,
+            "memory_limit_bytes": _bytes(memory_limit),
+            "created_utc": now.isoformat(timespec="seconds"),
+            "machine_fingerprint": read_machine().fingerprint,
+            "source": read_source(ROOT),
+        }
+    )
+
+
+def _bytes(text: str | None) -> int | None:
+    """'4GiB', '512MiB' or plain bytes."""
+    if text is None:
+        return None
+    units = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "": 1}
+    number = text.rstrip("KMGiB")
+    try:
+        size = int(float(number) * units[text[len(number) :].strip()])
+    except (ValueError, KeyError, OverflowError):
+        raise InputError(f"--memory-limit {text!r}: is no size; write 4GiB or 512MiB") from None
+    if size < 64 << 20:
+        raise InputError(f"--memory-limit {text!r}: must be at least 64MiB, Python itself needs that")
+    return size
+
+
+_WHAT = ("tasks", "entries", "devices", "threads", "blocks", "profile", "time_limit_seconds", "memory_limit_bytes")
+
+
+def _resumed(results: Path, wanted: Plan | None, seed: int | None) -> tuple[Path, Plan]:
+    """The newest run with trials missing that does what is wanted (None: whatever it does). Raises InputError."""
+    machine, source = read_machine().fingerprint, read_source(ROOT).sha256
+    for folder, found in reversed(store.runs(results)):
+        same = wanted is None or all(getattr(found, name) == getattr(wanted, name) for name in _WHAT)
+        if not same or (seed is not None and found.seed != seed) or not runner.remaining(found, folder):
+            continue
+        if found.machine_fingerprint != machine:
+            raise InputError(f"{folder}: was begun on another machine; go on there, or start anew without --resume")
+        if found.source.sha256 != source:
+            raise InputError(
+                f"{folder}: was begun with other code (commit {found.source.git_commit or 'unknown'}); "
+                "check that out, or start anew without --resume"
+            )
+        return folder, found
+    raise InputError(f"--resume: {results} holds no unfinished run of this plan; leave --resume out to start one")
+
+
+@app.command()
+def run(
+    profile: Annotated[str | None, typer.Option(help="smoke, quick or full; quick where none is named.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="A shipped task or FILE.toml; may be repeated.")] = None,
+    entry: Annotated[list[str] | None, typer.Option(help="An entry or package.module; may be repeated.")] = None,
+    device: Annotated[list[str] | None, typer.Option(help="cpu or cuda; may be repeated.")] = None,
+    threads: Annotated[list[int] | None, typer.Option(help="Threads and cores of a worker; may be repeated.")] = None,
+    batch_size: Annotated[list[int] | None, typer.Option(help="In place of the task's own; may be repeated.")] = None,
+    blocks: Annotated[int | None, typer.Option(help="How often each case runs.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="In place of the task's own; makes it another task.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the random order of the trials.")] = None,
+    time_limit: Annotated[float | None, typer.Option(help="Seconds that a trial may take.")] = None,
+    memory_limit: Annotated[str | None, typer.Option(help="Address space of a worker, such as 8GiB.")] = None,
+    results: ResultsOption = Path("results"),
+    resume: Annotated[bool, typer.Option("--resume", help="Run what is missing of the newest unfinished run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its estimated time.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Plan, run and record trials, then compare them."""
+    flags = (profile, task, entry, device, threads, batch_size, blocks, epochs, time_limit, memory_limit)
+    wanted = None
+    if not resume or any(flag is not None for flag in flags):
+        wanted = _new_plan(
+            profile or "quick",
+            task,
+            entry,
+            device,
+            threads,
+            batch_size,
+            blocks=blocks,
+            epochs=epochs,
+            seed=seed,
+            time_limit=time_limit,
+            memory_limit=memory_limit,
+        )
+    folder: Path | None = None
+    if resume:
+        folder, chosen = _resumed(results, wanted, seed)
+    else:
+        assert wanted is not None
+        chosen = wanted
+    estimator = Estimator(results, read_machine().fingerprint)
+    if dry_run:
+        _print_plan(chosen, folder, estimator, as_json=as_json)
+        return
+    check_data()
+    with store.locked(results):
+        machine = read_machine()
+        folder = folder or store.create_run(results, chosen, machine.name)
+        trials = _run_with_progress(chosen, folder, estimator, machine)
+    everything = [trial for _, trial in store.read_run(folder)]
+    if as_json:
+        _out(json.dumps([trial.model_dump(mode="json") for trial in everything]))
+    else:
+        publish.terminal.print_run(everything, Console(file=sys.stdout))
+    _note(f"records: {folder}")
+    refusals = [t for t in trials if t.certificate is not None and t.certificate.verdict == "refused"]
+    if refusals or any(t.status in runner.FAILURES for t in trials) or not any(t.status == "ok" for t in everything):
+        raise typer.Exit(3)
+
+
+def _print_plan(chosen: Plan, folder: Path | None, estimator: Estimator, *, as_json: bool) -> None:
+    """What a run would do, and how long it would take."""
+    todo = (
+        runner.remaining(chosen, folder)
+        if folder
+        else [(b, i, c) for b in range(chosen.blocks) for i, c in enumerate(plan.block_order(chosen, b))]
+    )
+    seconds = sum(estimator.seconds(case, plan.task_of(chosen, case)) for _, _, case in todo)
+    if as_json:
+        listed = [{"block": b, "position": p, "case": c.model_dump(mode="json")} for b, p, c in todo]
+        _out(json.dumps({"trials": listed, "estimated_seconds": round(seconds), "basis": estimator.basis}, indent=1))
+        return
+    table = Table(
+        "block", "task", "entry", "device", "threads", "batch", title=f"{len(todo)} trials, seed {chosen.seed}"
+    )
+    for block, _, case in todo:
+        table.add_row(str(block), case.task, case.entry, case.device, str(case.threads), str(case.batch_size))
+    Console(file=sys.stdout).print(table)
+    _out(f"about {seconds / 60:.1f} min ({estimator.basis})")
+
+
+def _describe(trial: Trial) -> str:
+    c = trial.case
+    what = f"block {trial.placement.block}  {c.task}  {c.entry}  {c.device}  {c.threads} thread(s)"
+    return f"{what}: {trial.status}" + (f": {trial.reason}" if trial.reason else f" in {trial.worker_seconds:.1f} s")
+
+
+def _run_with_progress(chosen: Plan, folder: Path, estimator: Estimator, machine: record.Machine) -> list[Trial]:
+    """Run what is missing; a bar with the present case and the time left on a terminal, plain lines elsewhere."""
+    source = read_source(ROOT)
+    todo = runner.remaining(chosen, folder)
+    total = sum(estimator.seconds(case, plan.task_of(chosen, case)) for _, _, case in todo)
+    console = Console(file=sys.stderr)
+    done: list[Trial] = []
+    # Twice a second: the bar must not take the cores that are measured.
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("about {task.fields[left]} left", markup=False),
+        console=console,
+        refresh_per_second=2,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    left = total
+
+    def before(block: int, case: Case) -> None:
+        bar.update(line, description=f"block {block + 1}/{chosen.blocks} {case.task} {case.entry}", left=_minutes(left))
+
+    def after(trial: Trial) -> None:
+        nonlocal left
+        done.append(trial)
+        left = max(0.0, left - estimator.seconds(trial.case, trial.task))
+        estimator.learn(trial)
+        if console.is_terminal:
+            if trial.status != "ok":
+                bar.console.print(_describe(trial), markup=False, highlight=False)
+        else:
+            _note(f"[{len(done)}/{len(todo)}, about {_minutes(left)} left] {_describe(trial)}")
+        bar.update(line, advance=1, left=_minutes(left))
+
+    try:
+        with bar:
+            line = bar.add_task("starting", total=len(todo), left=_minutes(left))
+            runner.run_plan(chosen, folder, machine=machine, source=source, before=before, after=after)
+    except KeyboardInterrupt:
+        raise _Interrupted(f"{len(done)} of {len(todo)} trials are kept; go on with `bench run --resume`") from None
+    return done
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+class _Interrupted(Exception):
+    """Ctrl-C in a run; the message says what is kept."""
+
+
+@app.command()
+def certify(
+    entry: Annotated[str, typer.Argument(help="An entry, or any importable module package.module.")],
+    task: Annotated[list[str] | None, typer.Option(help="A shipped task or FILE.toml; may be repeated.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Does an entry do the task's arithmetic? Exit 1 where it does not."""
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"--device {device!r}: no such device; take cpu or cuda")
+    found = plan.find_entry(entry)
+    missing = availability(found, "cuda" if device == "cuda" else "cpu")
+    check_data()
+    verdicts: list[dict[str, Any]] = []
+    for spec in [load_task(name) for name in task or ["mlp"]]:
+        status, reason, certificate = (
+            ("refused", missing, None) if missing else _certificate(found.module, spec, device)
+        )
+        shown = None if certificate is None else certificate.model_dump(mode="json")
+        verdicts.append(
+            {"entry": found.name, "task": spec.name, "status": status, "reason": reason, "certificate": shown}
+        )
+        if not as_json:
+            detail = reason or ""
+            if certificate is not None and certificate.largest_deviation is not None:
+                detail = detail or f"largest deviation of a loss {certificate.largest_deviation:.1e}"
+                detail += f", {certificate.steps} steps, tolerance {certificate.tolerance:.0e}"
+            _out(f"{found.name} on {spec.name}: {'same work' if status == 'ok' else status}: {detail}")
+    if as_json:
+        _out(json.dumps(verdicts, indent=1))
+    if any(verdict["status"] != "ok" for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+def _certificate(module: str, task: Task, device: str) -> tuple[str, str | None, record.Certificate | None]:
+    """Let a worker make the certificate alone, with no measurement."""
+    import os
+
+    request = WorkerRequest.model_validate(
+        {
+            "what": "certificate",
+            "task": task,
+            "training_seed": task.seed,
+            "entry_module": module,
+            "device": device,
+            "threads": 1,
+            "memory_limit_bytes": None,
+            "parent_pid": os.getpid(),
+        }
+    )
+    limit = plan.PROFILES["full"].time_limit_seconds
+    finished = runner.run_worker(
+        request, cores=runner.worker_cores(1), time_limit_seconds=limit, environment=runner.worker_environment(1)
+    )
+    status, reason, reply = runner.judge(finished, limit)
+    return status, reason, reply.certificate if reply else None
+
+
+@app.command()
+def report(
+    results: ResultsOption = Path("results"),
+    readme: Annotated[Path, typer.Option(help="The README whose marked table is made anew.")] = Path("README.md"),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 where a file is out of date.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the tables from results/raw alone, loading no framework."""
+    trials = store.read_trials(results)
+    if as_json:
+        _out(publish.tables.to_json(trials))
+        return
+    files = publish.files(trials, results)
+    if readme.is_file():
+        text = readme.read_text(encoding="utf-8")
+        files[readme] = publish.markdown.fill_readme(text, trials, place=str(readme))
+    stale = [path for path, text in files.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    if check:
+        for path in stale:
+            _note(f"{path}: is not what the raw records give; run `bench report`")
+        if stale:
+            raise typer.Exit(1)
+        return
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(files[path], encoding="utf-8")
+        _note(f"written: {path}")
+    publish.terminal.print_report([trial for _, trial in trials], Console(file=sys.stdout))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a trial's record."""
+    _out(json.dumps(record.trial_schema(), indent=1, sort_keys=True))
+
+
+def main() -> None:
+    """Entry point: run the command and turn what it raises into one line and an exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end from outside is an interrupt too
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        code = typer.main.get_command(app)(standalone_mode=False, prog_name="bench")
+        return code if isinstance(code, int) else 0
+    except InputError as error:
+        _note(f"bench: {error}")
+        return 2
+    except _UsageError as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        _note(f"bench: {' '.join(message.split())} (see `bench --help`)")
+        return 2
+    except _Interrupted as interrupted:
+        _note(f"bench: interrupted: {interrupted}")
+        return 130
+    except (KeyboardInterrupt, typer.Abort):
+        _note("bench: interrupted")
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output left: nothing is wrong, and nobody listens
+        return 0
+    except Exception:
+        traceback.print_exc()
+        _note("bench: this is a defect of bench itself; please report it with the lines above")
+        return 70
+
+
+if __name__ == "__main__":
+    main()

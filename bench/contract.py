@@ -1,0 +1,115 @@
+"""What an entry offers, and the table of the entries that ship with the suite. Imports no framework."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.task import Task
+
+Array = NDArray[Any]
+Params = list[tuple[Array, Array]]  # a layer: weight (fan_in, fan_out), bias (fan_out,)
+Mode = Literal["eager", "graph", "compiled", "whole-loop", "unstated"]
+Tier = Literal["as-written", "tuned", "unstated"]
+Device = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """images: (n, pixels) of the task's dtype in [0, 1]; labels: (n,) int64. Read-only."""
+
+    images: Array
+    labels: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What `configure` sets for the whole process. Precision is always IEEE: no TF32, no bfloat16."""
+
+    device: Device
+    threads: int
+
+
+class Refusal(Exception):
+    """Raised by an entry that cannot do what is asked (a task it can't express, a device that is not there).
+
+    The trial is recorded as refused with this reason; it is no failure and never a row of a table.
+    """
+
+
+class Trainer(Protocol):
+    """A network on its device, with its optimiser. Made by `build`."""
+
+    def train(self, batches: NDArray[np.int64]) -> NDArray[np.float32]:
+        """One optimiser step for each row of batches (steps, batch_size).
+
+        Returns the mean loss of each step before its update, float32 (steps,), once all device work has ended.
+        """
+
+    def logits(self, images: Array) -> Array:
+        """(n, pixels) -> (n, classes) in the task's dtype, on the host. Never timed."""
+
+    def params(self) -> Params:
+        """Copies of the present parameters, on the host. Never timed."""
+
+
+class EntryModule(Protocol):
+    """A module that is an entry. `build` and `train` are timed, the rest never."""
+
+    def configure(self, settings: Settings) -> None:
+        """Process-wide settings; called once, before all else. Raises Refusal where the device is not there."""
+
+    def versions(self) -> Mapping[str, str]:
+        """Versions of the framework and of what computes for it."""
+
+    def build(self, task: Task, params: Params, data: Data) -> Trainer:
+        """Put data and parameters onto the device. Copies; the arrays are read-only and not kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One way of running one framework. `packages`: distributions that must be installed."""
+
+    name: str
+    module: str
+    framework: str
+    mode: Mode
+    tier: Tier
+    packages: tuple[str, ...] = ()
+    devices: tuple[Device, ...] = ("cpu",)
+
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        name="numpy", module="impls.numpy.mlp", framework="numpy", mode="eager", tier="as-written", packages=("numpy",)
+    ),
+    Entry(
+        name="torch-eager",
+        module="impls.torch.mlp",
+        framework="torch",
+        mode="eager",
+        tier="as-written",
+        packages=("torch",),
+        devices=("cpu", "cuda"),
+    ),
+    Entry(
+        name="tensorflow-eager",
+        module="impls.tensorflow.mlp",
+        framework="tensorflow",
+        mode="eager",
+        tier="as-written",
+        packages=("tensorflow", "keras"),
+        devices=("cpu", "cuda"),
+    ),
+    Entry(
+        name="tensorflow-function",
+        module="impls.tensorflow.function",
+        framework="tensorflow",
+        mode="graph",
+        tier="as-written",
+        packages=("tensorflow", "keras"),
+        devices=("cpu", "cuda"),
+    ),
+)

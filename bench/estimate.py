@@ -1,0 +1,50 @@
+"""Earlier records -> the seconds that a trial will take."""
+
+import statistics
+from pathlib import Path
+
+from bench import store
+from bench.errors import InputError
+from bench.record import Case, Trial
+from bench.task import Task
+
+_Key = tuple[str, str, str, int]
+
+# Where no record tells: what a process needs before it trains, and a step of a small network run from Python, slowest
+# entry taken. Only ever shown as an estimate, and named as a guess.
+_GUESSED_START_SECONDS = 10.0
+_GUESSED_STEP_SECONDS = 1e-3
+_GUESSED_FLOPS_PER_SECOND = 3e10
+
+
+class Estimator:
+    """Seconds a trial, from the records of this machine where there are some, else guessed."""
+
+    def __init__(self, results: Path, machine_fingerprint: str) -> None:
+        self._known: dict[_Key, list[float]] = {}
+        try:
+            found = store.read_trials(results)
+        except InputError:  # no results yet; a broken record is the report's to complain of, not a reason not to run
+            found = []
+        for _, trial in found:
+            if trial.machine.fingerprint == machine_fingerprint:
+                self.learn(trial)
+        self.basis = "from earlier records" if self._known else "guessed, as no earlier record tells"
+
+    @staticmethod
+    def _key(case: Case) -> _Key:
+        return case.fingerprint, case.entry, case.device, case.threads
+
+    def learn(self, trial: Trial) -> None:
+        """Take a finished trial into account."""
+        self._known.setdefault(self._key(trial.case), []).append(trial.worker_seconds)
+
+    def seconds(self, case: Case, task: Task) -> float:
+        """Estimated life of the worker, in seconds."""
+        known = self._known.get(self._key(case))
+        if known:
+            return statistics.median(known)
+        steps = task.epochs * task.steps_per_epoch
+        weights = sum(a * b for a, b in zip(task.layers, task.layers[1:], strict=False))
+        flops = 6 * weights * task.batch_size * steps  # forward 2, backward 4 a weight and sample
+        return _GUESSED_START_SECONDS + steps * _GUESSED_STEP_SECONDS + flops / _GUESSED_FLOPS_PER_SECOND / case.threads

@@ -1,0 +1,90 @@
+"""Profiles and flags -> Plan -> the cases of each block in random order. Pure, but for the clock of `created_utc`."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.contract import ENTRIES, Device, Entry
+from bench.errors import InputError
+from bench.record import Case, Plan
+from bench.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """How much is run where no flag says otherwise. epochs: None for the task's own."""
+
+    tasks: tuple[str, ...]
+    blocks: int
+    epochs: int | None
+    time_limit_seconds: float
+
+
+# smoke: does everything work (under a minute); quick: an answer within six minutes on two cores; full: for publication.
+PROFILES = {
+    "smoke": Profile(tasks=("mlp-tiny",), blocks=1, epochs=1, time_limit_seconds=60),
+    "quick": Profile(tasks=("mlp",), blocks=3, epochs=None, time_limit_seconds=300),
+    "full": Profile(tasks=("mlp", "mlp-tiny", "mlp-deep", "mlp-wide"), blocks=10, epochs=None, time_limit_seconds=3600),
+}
+
+
+def find_entry(name: str) -> Entry:
+    """A shipped entry by its name, or any module by its import path (a name with a dot). Raises InputError."""
+    for entry in ENTRIES:
+        if entry.name == name:
+            return entry
+    parts = name.split(".")
+    if len(parts) > 1 and all(part.isidentifier() for part in parts):
+        return Entry(name=name, module=name, framework=parts[0], mode="unstated", tier="unstated")
+    known = ", ".join(entry.name for entry in ENTRIES)
+    raise InputError(f"no entry {name!r}; take one of {known}, or an importable module package.module")
+
+
+def cases(plan: Plan) -> list[Case]:
+    """Every case of the plan, in the order of the plan's lists."""
+    found = []
+    for task in plan.tasks:
+        for name in plan.entries:
+            entry = find_entry(name)
+            found += [case_of(task, entry, device, threads) for device in plan.devices for threads in plan.threads]
+    return found
+
+
+def case_of(task: Task, entry: Entry, device: Device, threads: int) -> Case:
+    """The case of a task and an entry on a device with so many threads."""
+    return Case(
+        task=task.name,
+        fingerprint=task.fingerprint,
+        entry=entry.name,
+        framework=entry.framework,
+        mode=entry.mode,
+        tier=entry.tier,
+        device=device,
+        threads=threads,
+        batch_size=task.batch_size,
+    )
+
+
+def block_order(plan: Plan, block: int) -> list[Case]:
+    """The cases of a block in the order they run in: shuffled anew for each block from the plan's recorded seed.
+
+    Order decides more than the choice of the test (docs/method.md); so cases are interleaved, never run one after
+    the other in full.
+    """
+    found = cases(plan)
+    random.Random(f"{plan.seed}/{block}").shuffle(found)
+    return found
+
+
+def task_of(plan: Plan, case: Case) -> Task:
+    """The plan's task that a case trains."""
+    return next(task for task in plan.tasks if task.fingerprint == case.fingerprint and task.name == case.task)
+
+
+def check_unique(tasks: Sequence[Task]) -> None:
+    """Raise InputError where two tasks would write the same file: same name and batch size, or the same arithmetic."""
+    seen: set[tuple[str, int]] = set()
+    for task in tasks:
+        if (task.name, task.batch_size) in seen:
+            raise InputError(f"task {task.name!r} is there twice with batch size {task.batch_size}; name each once")
+        seen.add((task.name, task.batch_size))

@@ -1,0 +1,164 @@
+"""Sections -> Markdown: results/README.md, and the table in the project's README. Pure."""
+
+import os.path
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bench.errors import InputError
+from bench.publish import escape, units
+from bench.publish.tables import HEADS, REFERENCE, Failure, Record, Section, sections, texts
+from bench.record import Machine, Trial
+
+BEGIN = "<!-- table: begin -->"
+END = "<!-- table: end -->"
+
+INTRODUCTION = f"""# Results
+
+Made by `bench report` from the records in [raw/](raw/); do not edit.
+
+Each table is one task on one machine with one number of threads; tables are never pooled. A row is one case: the
+median over trials, each in a process of its own, with the range and the number of trials. A trial's value is the
+median over its epochs after the first. The ratio compares with {REFERENCE} in the same blocks of the same run, with its
+95% interval (t interval of the paired log ratios); a tie lies within ±1%. Time to first step is import + build + first
+step. Peak memory is resident memory in training, the second figure with what import took subtracted. The
+certificate's figure is the largest relative deviation of a step's loss from the float64 oracle. Trials that failed
+or were refused are listed under their table and enter no figure. Which run a case shows:
+[decision 0004](../docs/decisions/0004-which-runs-a-table-shows.md).
+"""
+
+
+def results_readme(shown: Sequence[Section], results: Path) -> str:
+    """The whole of results/README.md; links are relative to the results folder."""
+    return "\n".join([INTRODUCTION, *(_section(section, results) for section in shown)])
+
+
+def project_table(shown: Iterable[Section], folder: Path, *, task: str = "mlp") -> str:
+    """The table for the project's README: one section of the task, the one with the most blocks, then the newest."""
+    of_task = [section for section in shown if section.task.name == task and section.rows]
+    if not of_task:
+        return f"No results of the task {escape.markdown(task)} yet; make some with `make bench`."
+    best = max(of_task, key=lambda s: (max(row.blocks for row in s.rows), s.trials[-1].started_utc))
+    return _section(best, folder).strip()
+
+
+def fill_readme(text: str, records: Iterable[Record], *, place: str) -> str:
+    """The project's README with its marked table made anew. Raises InputError where the markers are not there once."""
+    return replace_between_markers(text, project_table(sections(records), Path(place).parent), place=place)
+
+
+def replace_between_markers(text: str, table: str, *, place: str = "README.md") -> str:
+    """The text with `table` between the markers' lines. Raises InputError where they are missing, doubled or turned."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise InputError(f"{place}: must hold the lines {BEGIN} and {END} once each, in this order; put them in")
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    return f"{head}{BEGIN}\n\n{table.strip()}\n\n{END}{tail}"
+
+
+def _section(section: Section, folder: Path) -> str:
+    lines = [f"## {_title(section)}", "", *_facts(section), "", *_table(section, folder), ""]
+    if section.failures:
+        lines += ["Did not count:", "", *(_failure(failure, folder) for failure in section.failures), ""]
+    if section.not_shown:
+        lines += [f"{section.not_shown} trials of other runs are not shown; their records are in raw/.", ""]
+    return "\n".join(lines)
+
+
+def _title(section: Section) -> str:
+    cpu = section.machine.cpu_model or section.machine.name
+    threads = units.count(section.threads, "thread")
+    return f"{escape.markdown(section.task.name)} on {escape.markdown(cpu)}, {threads}"
+
+
+def _facts(section: Section) -> list[str]:
+    task, trials = section.task, section.trials
+    days = sorted({trial.started_utc[:10] for trial in trials})
+    runs = sorted({(row.run, row.profile, row.blocks) for row in section.rows})
+    facts = [
+        (
+            "Task",
+            f"{escape.markdown(task.title)}; batch {task.batch_size}, {units.count(task.epochs, 'epoch')}, "
+            f"{task.dtype}, fingerprint {task.fingerprint}",
+        ),
+        ("Date", escape.markdown(" to ".join(dict.fromkeys([days[0], days[-1]])))),
+        ("Machine", machine_text(section.machine)),
+        ("Versions", versions_text(trials)),
+        ("Code", "; ".join(sorted({_code(trial) for trial in trials}))),
+        ("Runs", "; ".join(escape.markdown(f"{run} (profile {p}, {units.count(n, 'block')})") for run, p, n in runs)),
+        ("Reproduce", escape.code(reproduce(section))),
+    ]
+    return [f"- {name}: {text}" for name, text in facts if text]
+
+
+def machine_text(machine: Machine) -> str:
+    """CPU, cores, memory, kernel, governor: each figure, or why it is not known."""
+
+    def known(name: str, value: object) -> str:
+        if value is not None:
+            return str(value)
+        return f"unknown ({machine.reasons.get(name, 'no reason was recorded')})"
+
+    gib = None if machine.memory_bytes is None else f"{machine.memory_bytes / 1024**3:.1f} GiB"
+    parts = [
+        known("cpu_model", machine.cpu_model),
+        f"{machine.cores} cores ({known('physical_cores', machine.physical_cores)} physical)",
+        f"memory {known('memory_bytes', gib)}",
+        f"kernel {machine.kernel}",
+        f"governor {known('governor', machine.governor)}",
+    ]
+    if machine.hypervisor:
+        parts.append(f"virtual ({machine.hypervisor})")
+    return escape.markdown("; ".join(parts))
+
+
+def versions_text(trials: Iterable[Trial]) -> str:
+    """Every version that the trials were measured with; several of one package are all named."""
+    found: dict[str, set[str]] = {}
+    for trial in trials:
+        if trial.versions is not None:
+            of = trial.versions
+            named = {"evenhand": of.evenhand, "python": of.python, "numpy": of.numpy} | of.packages
+            for name, version in named.items():
+                found.setdefault(name, set()).add(version)
+    return escape.markdown(", ".join(f"{name} {' and '.join(sorted(versions))}" for name, versions in found.items()))
+
+
+def _code(trial: Trial) -> str:
+    source = trial.source
+    if source.git_commit is None:
+        return escape.markdown(
+            f"no git commit ({source.reason or 'no reason was recorded'}), source {source.sha256[:12]}"
+        )
+    return escape.markdown(f"git {source.git_commit[:12]}") + (" with local changes" if source.git_dirty else "")
+
+
+def reproduce(section: Section) -> str:
+    """The command that runs the newest shown run of a section again, with its seed."""
+    newest = section.trials[-1]
+    placement = newest.placement
+    blocks = max((row.blocks for row in section.rows if row.run == placement.run), default=1)
+    return (
+        f"bench run --profile {placement.profile} --task {section.task.name} --threads {section.threads} "
+        f"--blocks {blocks} --seed {placement.plan_seed}"
+    )
+
+
+def _table(section: Section, folder: Path) -> list[str]:
+    links = [_link(row.paths, folder) for row in section.rows]
+    lines = [" | ".join([*map(escape.markdown, HEADS), "Records"]), "|".join(["---"] * (len(HEADS) + 1))]
+    for number, cells in enumerate(texts(section)):
+        link = links[number] if number < len(links) else ""
+        lines.append(" | ".join([*map(escape.markdown, cells), link]))
+    return [f"| {line} |" for line in lines]
+
+
+def _link(paths: Sequence[Path], folder: Path) -> str:
+    common = os.path.commonpath([path.parent for path in paths])
+    return f"[raw]({escape.url(os.path.relpath(common, folder))}/)"
+
+
+def _failure(failure: Failure, folder: Path) -> str:
+    case = failure.case
+    blocks = ", ".join(map(str, failure.blocks))
+    what = escape.markdown(f"{case.entry} ({case.device}), {failure.status} in block {blocks}: {failure.reason}")
+    return f"- {what} ({_link(failure.paths, folder)})"

@@ -1,0 +1,320 @@
+"""list[(file, Trial)] -> sections: which run each case shows, its summary, its ratio, and what failed. Pure."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from bench.contract import Device, Mode
+from bench.publish import escape, units
+from bench.record import Case, Machine, Trial
+from bench.stats import Comparison, Spread, Summary, case_key, compare, counts, summarise, why_left_out
+from bench.task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Record = tuple[Path, Trial]
+
+REFERENCE = "torch-eager"
+REFERENCE_TEXT = "1 (reference)"
+MODES: tuple[str, ...] = get_args(Mode)
+DEVICES: tuple[str, ...] = get_args(Device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A case with at least one trial that counts. comparison: with the reference in the same run; None: see reason."""
+
+    summary: Summary
+    comparison: Comparison | None
+    no_comparison: str
+    run: str
+    profile: str
+    blocks: int  # that the run holds of this case, failed trials included
+    paths: tuple[Path, ...]
+
+    @property
+    def case(self) -> Case:
+        """The case of the row."""
+        return self.summary.case
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Trials of one case that did not count, for one reason."""
+
+    case: Case
+    status: str
+    reason: str
+    blocks: tuple[int, ...]
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One table: one task on one machine with so many threads. trials: those of the runs that are shown."""
+
+    task: Task
+    machine: Machine
+    threads: int
+    rows: tuple[Row, ...]
+    cuda_reason: str | None  # why no row is of CUDA; None where one is
+    failures: tuple[Failure, ...]
+    not_shown: int  # trials of other runs
+    trials: tuple[Trial, ...]
+
+
+def sections(records: Iterable[Record]) -> list[Section]:
+    """All tables of the records, ordered by task, machine and threads.
+
+    A case shows one run, that with the most blocks, the newest among equals (docs/decisions/0004). Raises InputError
+    where a run holds a trial twice.
+    """
+    groups: dict[tuple[str, str, int], list[Record]] = defaultdict(list)
+    for record in records:
+        trial = record[1]
+        groups[trial.case.fingerprint, trial.machine.fingerprint, trial.case.threads].append(record)
+    made = [_section(group) for group in groups.values()]
+    return sorted(
+        made, key=lambda s: (s.task.name, s.task.fingerprint, s.machine.name, s.machine.fingerprint, s.threads)
+    )
+
+
+def _section(records: Sequence[Record]) -> Section:
+    cases: dict[tuple[str, str, str, str, int], list[Record]] = defaultdict(list)
+    for record in sorted(
+        records, key=lambda r: (r[1].started_utc, r[1].placement.run, r[1].placement.block, str(r[0]))
+    ):
+        cases[case_key(record[1])].append(record)
+    shown = {key: shown_run(group) for key, group in cases.items()}
+    trials = tuple(sorted((t for group in shown.values() for _, t in group), key=lambda t: t.started_utc))
+    rows = [_row(group, cases) for group in shown.values() if any(counts(trial) for _, trial in group)]
+    failures = [failure for group in shown.values() for failure in _failures(group)]
+    newest = trials[-1]
+    return Section(
+        task=newest.task,
+        machine=newest.machine,
+        threads=newest.case.threads,
+        rows=tuple(sorted(rows, key=lambda row: _order(row.case))),
+        cuda_reason=_cuda_reason(rows, trials),
+        failures=tuple(sorted(failures, key=lambda f: (*_order(f.case), f.blocks))),
+        not_shown=len(records) - len(trials),
+        trials=trials,
+    )
+
+
+def _age(record: Record) -> tuple[str, str, int, str]:
+    path, trial = record
+    return trial.started_utc, trial.placement.run, trial.placement.block, str(path)
+
+
+def shown_run(records: Sequence[Record]) -> list[Record]:
+    """The trials of the run that a case shows: the most blocks, failed ones included, then the newest.
+
+    Failed trials are counted so that a failure never makes an older, luckier run reappear.
+    """
+    runs: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        runs[record[1].placement.run].append(record)
+
+    def rank(run: str) -> tuple[int, str, str]:
+        found = [trial for _, trial in runs[run]]
+        return len({trial.placement.block for trial in found}), max(trial.started_utc for trial in found), run
+
+    return runs[max(runs, key=rank)]
+
+
+def _order(case: Case) -> tuple[int, int, bool, str]:
+    return DEVICES.index(case.device), MODES.index(case.mode), case.entry != REFERENCE, case.entry
+
+
+def _row(records: Sequence[Record], cases: dict[tuple[str, str, str, str, int], list[Record]]) -> Row:
+    trials = [trial for _, trial in records]
+    first = trials[0]
+    fingerprint, machine, entry, device, threads = case_key(first)
+    # The reference of the very same run, whichever run the reference's own row shows.
+    reference = [t for _, t in cases.get((fingerprint, machine, REFERENCE, device, threads), [])]
+    reference = [t for t in reference if t.placement.run == first.placement.run]
+    comparison, reason = None, ""
+    if entry == REFERENCE:
+        reason = REFERENCE_TEXT
+    elif not any(counts(trial) for trial in reference):
+        reason = f"none (no {REFERENCE} in the same run)"
+    else:
+        comparison = compare(reference, trials)
+    return Row(
+        summary=summarise(trials)[0],
+        comparison=comparison,
+        no_comparison=reason,
+        run=first.placement.run,
+        profile=first.placement.profile,
+        blocks=len({trial.placement.block for trial in trials}),
+        paths=tuple(path for path, trial in records if counts(trial)),
+    )
+
+
+def _failures(records: Sequence[Record]) -> list[Failure]:
+    found: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for path, trial in records:
+        if not counts(trial):
+            found[why_left_out(trial)].append((path, trial))
+    return [
+        Failure(
+            case=group[0][1].case,
+            status=status,
+            reason=reason,
+            blocks=tuple(sorted(trial.placement.block for _, trial in group)),
+            paths=tuple(path for path, _ in group),
+        )
+        for (status, reason), group in found.items()
+    ]
+
+
+def _cuda_reason(rows: Iterable[Row], trials: Sequence[Trial]) -> str | None:
+    if any(row.case.device == "cuda" for row in rows):
+        return None
+    machine = trials[-1].machine
+    asked = [why_left_out(trial)[1] for trial in trials if trial.case.device == "cuda"]
+    if not machine.gpus:
+        reason = machine.reasons.get("gpus") or (asked[-1] if asked else "none was found on this machine")
+        return f"not measured: no CUDA device ({reason})"
+    if asked:
+        return f"not measured: no CUDA trial counts ({asked[-1]})"
+    return f"not measured: no trial was run with --device cuda on {', '.join(machine.gpus)}"
+
+
+HEADS = (
+    "Mode",
+    "Entry",
+    "Device",
+    "Samples/s, median (range, n)",
+    f"Ratio to {REFERENCE} [95%]",
+    "Verdict",
+    "Time to first step",
+    "Peak memory in training",
+    "Peak above import",
+    "Final accuracy ± sd",
+    "Certificate, largest deviation",
+)
+
+
+def texts(section: Section) -> list[tuple[str, ...]]:
+    """The table's cells in the order of HEADS, formatted, not escaped; the line on CUDA last, where it has no row."""
+    lines = [_texts(row) for row in section.rows]
+    if section.cuda_reason is not None:
+        lines.append(("", "every entry", "cuda", section.cuda_reason, *[""] * (len(HEADS) - 4)))
+    return lines
+
+
+def _texts(row: Row) -> tuple[str, ...]:
+    seen, case = row.summary, row.case
+    accuracy = units.NOT_MEASURED
+    if seen.final_accuracy_mean is not None:
+        accuracy = units.percent(seen.final_accuracy_mean, seen.final_accuracy_sd)
+    return (
+        case.mode,
+        case.entry if case.tier == "as-written" else f"{case.entry} ({case.tier})",
+        case.device,
+        units.rate_spread(seen.samples_per_second) + (" (warm-up only)" if seen.warm_up_only else ""),
+        units.ratio(row.comparison) if row.comparison else row.no_comparison,
+        units.verdict(row.comparison) if row.comparison else "",
+        units.seconds(_median(seen.time_to_first_step_seconds)),
+        _bytes(seen.peak_training_bytes, seen.memory_reason),
+        _bytes(seen.peak_above_import_bytes, seen.memory_reason),
+        accuracy,
+        units.deviation(seen.largest_deviation),
+    )
+
+
+def _median(spread: Spread | None) -> float | None:
+    return None if spread is None else spread.median
+
+
+def _bytes(spread: Spread | None, reason: str | None) -> str:
+    if spread is None and reason:
+        return f"{units.NOT_MEASURED} ({reason})"
+    return units.mebibytes(_median(spread))
+
+
+def frame(sections: Iterable[Section]) -> "pd.DataFrame":
+    """One row a case, the figures unrounded; units in the names, NaN or None where a figure is not there."""
+    import pandas as pd  # takes a second, which `bench run` does not have to spend
+
+    return pd.DataFrame([_figures(section, row) for section in sections for row in section.rows])
+
+
+def _figures(section: Section, row: Row) -> dict[str, Any]:
+    seen, case, ratio = row.summary, row.case, row.comparison
+    rates, low, high = seen.samples_per_second, None, None
+    if ratio is not None and ratio.interval is not None:
+        low, high = ratio.interval
+    return {
+        "task": section.task.name,
+        "fingerprint": case.fingerprint,
+        "machine": section.machine.name,
+        "machine_fingerprint": section.machine.fingerprint,
+        "threads": case.threads,
+        "device": case.device,
+        "mode": case.mode,
+        "tier": case.tier,
+        "entry": case.entry,
+        "run": row.run,
+        "profile": row.profile,
+        "trials": seen.n,
+        "samples_per_second_median": rates.median if rates else None,
+        "samples_per_second_least": rates.least if rates else None,
+        "samples_per_second_greatest": rates.greatest if rates else None,
+        "warm_up_only": seen.warm_up_only,
+        "ratio_to_reference": ratio.ratio if ratio else None,
+        "ratio_low": low,
+        "ratio_high": high,
+        "pairs": ratio.pairs if ratio else None,
+        "verdict": ratio.verdict if ratio else None,
+        "time_to_first_step_seconds_median": _median(seen.time_to_first_step_seconds),
+        "peak_training_bytes_median": _median(seen.peak_training_bytes),
+        "peak_above_import_bytes_median": _median(seen.peak_above_import_bytes),
+        "final_accuracy_mean": seen.final_accuracy_mean,
+        "final_accuracy_sd": seen.final_accuracy_sd,
+        "largest_deviation": seen.largest_deviation,
+    }
+
+
+def to_csv(sections: Iterable[Section]) -> str:
+    """`frame` as CSV; texts are made plain, and no cell can be read as a spreadsheet's formula."""
+    return frame(sections).map(_csv_cell).to_csv(index=False, lineterminator="\n")
+
+
+def _csv_cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = escape.plain(value)
+    return "'" + text if text[:1] in ("=", "+", "-", "@") else text
+
+
+def to_json(records: Iterable[Record]) -> str:
+    """Sections, rows and failures as JSON, figures unrounded, null where a figure is not there."""
+    document = [
+        {
+            "task": section.task.model_dump(mode="json"),
+            "machine": section.machine.model_dump(mode="json"),
+            "threads": section.threads,
+            "cuda": section.cuda_reason,
+            "rows": [_figures(section, row) for row in section.rows],
+            "failures": [
+                {
+                    "entry": f.case.entry,
+                    "device": f.case.device,
+                    "status": f.status,
+                    "reason": f.reason,
+                    "blocks": f.blocks,
+                }
+                for f in section.failures
+            ],
+            "trials_not_shown": section.not_shown,
+        }
+        for section in sections(records)
+    ]
+    return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"

@@ -1,0 +1,131 @@
+"""Trials -> tables that fit a terminal of 80 columns; plain aligned lines, one a case, where it is no terminal."""
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape as rich_escape
+from rich.table import Table
+from rich.text import Text
+
+from bench.publish import escape, units
+from bench.publish.tables import HEADS, REFERENCE, Row, Section, sections, texts
+from bench.record import Trial
+
+PLAIN_WIDTH = 10_000  # a log has no width: one line a case, so that grep finds it whole
+VERDICT_STYLES = {"faster": "green", "slower": "yellow"}
+
+
+def print_run(trials: Iterable[Trial], console: Console) -> None:
+    """Show the trials of one run."""
+    _print(sections((Path(), trial) for trial in trials), console)
+
+
+def print_report(trials: Iterable[Trial], console: Console) -> None:
+    """Show every table of the given trials, one run a case."""
+    _print(sections((Path(), trial) for trial in trials), console)
+
+
+def _print(shown: list[Section], console: Console) -> None:
+    if console.is_terminal:
+        for section in shown:
+            console.print(_framed(section))
+    else:
+        console.file.write(plain_text(shown))
+
+
+def plain_text(shown: Iterable[Section]) -> str:
+    """The tables without frames, colours or line breaks inside a row."""
+    file = io.StringIO()
+    console = Console(file=file, width=PLAIN_WIDTH, color_system=None, force_terminal=False, legacy_windows=False)
+    for section in shown:
+        table = Table(*map(rich_escape, HEADS), box=None, pad_edge=False)
+        for cells in texts(section):
+            table.add_row(*map(_text, cells))
+        console.print(Group(*_title(section), table, *_failures(section), Text("")))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def _framed(section: Section) -> RenderableType:
+    """A section for people: a group of rows for each mode and device, two lines a case. Text obeys no markup."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("Entry", no_wrap=True, min_width=19)
+    for head in ("Samples/s\nrange", f"× {REFERENCE}\n95% interval", "1st step\npeak", "Accuracy\nsd"):
+        table.add_column(head, justify="right", overflow="fold")
+    group = None
+    for row in section.rows:
+        named = row.case.mode if row.case.device == "cpu" else f"{row.case.mode}, {row.case.device}"
+        if named != group:
+            table.add_row(_text(named, "bold"))
+            group = named
+        table.add_row(*_cells(row))
+    below: list[RenderableType] = []
+    if section.cuda_reason is not None:
+        below.append(_text(f"cuda: {section.cuda_reason}", "dim"))
+    for row in section.rows:
+        below += _remarks(row)
+    return Group(*_title(section), table, *below, *_failures(section), Text(""))
+
+
+def _cells(row: Row) -> list[Text]:
+    seen, comparison = row.summary, row.comparison
+    rates, first, peak = seen.samples_per_second, seen.time_to_first_step_seconds, seen.peak_training_bytes
+    speed, ratio, accuracy = Text(units.NOT_MEASURED), _text(row.no_comparison), Text(units.NOT_MEASURED)
+    if rates is not None:
+        speed = Text(units.rate(rates.median))
+        if rates.n > 1:
+            speed += Text(f"\n{units.rate(rates.least)}..{units.rate(rates.greatest)}")
+    if comparison is not None:
+        point, _, interval = units.ratio(comparison).partition(" ")
+        ratio = Text(f"{point} ") + Text(comparison.verdict, VERDICT_STYLES.get(comparison.verdict, ""))
+        ratio += Text(f"\n{interval}")
+    if seen.final_accuracy_mean is not None:
+        mean, plus_minus, sd = units.percent(seen.final_accuracy_mean, seen.final_accuracy_sd).partition(" ±")
+        accuracy = Text(f"{mean}\n{plus_minus.strip()}{sd}")
+    return [
+        Text(" ") + _text(row.case.entry) + Text(f"\n  n = {seen.n}", "dim"),
+        speed,
+        ratio,
+        Text(
+            units.seconds(None if first is None else first.median)
+            + "\n"
+            + units.mebibytes(None if peak is None else peak.median)
+        ),
+        accuracy,
+    ]
+
+
+def _remarks(row: Row) -> list[Text]:
+    """What has no room in the table: the certificate, what an undecided ratio needs, what a figure stands on."""
+    remarks = [f"certificate {units.deviation(row.summary.largest_deviation)}"]
+    if row.comparison is not None and row.comparison.verdict == "undecided":
+        remarks.append(units.verdict(row.comparison))
+    if row.summary.warm_up_only:
+        remarks.append("samples/s of the first epoch, warm-up included, as there is no other")
+    return [_text(f"{row.case.entry} ({row.case.device}): {'; '.join(remarks)}", "dim")]
+
+
+def _title(section: Section) -> list[RenderableType]:
+    task, machine = section.task, section.machine
+    size = f"batch {task.batch_size}, {units.count(task.epochs, 'epoch')}"
+    runs = sorted({f"{row.profile} run {row.run}, {units.count(row.blocks, 'block')}" for row in section.rows})
+    where = f"{machine.cpu_model or machine.name}, {units.count(section.threads, 'thread')}"
+    return [
+        _text(f"{task.name}: {task.title}, {size}", "bold"),
+        _text("; ".join([where, *runs]) if runs else f"{where}; no trial counts"),
+    ]
+
+
+def _failures(section: Section) -> list[RenderableType]:
+    lines: list[RenderableType] = []
+    for failure in section.failures:
+        case, blocks = failure.case, ", ".join(map(str, failure.blocks))
+        what = f"{case.entry} ({case.device}): {failure.status} in block {blocks}: {failure.reason}"
+        lines.append(_text(what, "red"))
+    return lines
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(escape.plain(text), style=style)

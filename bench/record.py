@@ -1,0 +1,268 @@
+"""Trial, Machine and Plan <-> JSON: the values that results/raw holds, and the number of their schema."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from bench.contract import Device, Mode, Tier
+from bench.errors import InputError, validation_message
+from bench.task import Task
+
+T = TypeVar("T", bound="Value")
+
+SCHEMA_VERSION = 1  # history: docs/schema.md
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+Status = Literal["ok", "refused", "failed", "crashed", "out-of-memory", "timed-out", "broken-output"]
+
+
+class Value(BaseModel):
+    """Frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Figure(Value):
+    """A figure that could not be measured everywhere: its value, or null with the reason. Never 0 for unknown."""
+
+    value: Finite | None
+    reason: str | None = None
+
+
+class Case(Value):
+    """Task x entry x device x threads (x batch size, which the fingerprint holds). A trial is one case run once."""
+
+    task: str
+    fingerprint: str
+    entry: str
+    framework: str
+    mode: Mode
+    tier: Tier
+    device: Device
+    threads: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+
+
+class MemorySample(Value):
+    """Resident memory of the worker as /proc/self/status tells it: all, anonymous pages, pages of files."""
+
+    rss_bytes: Bytes
+    anon_bytes: Bytes
+    file_bytes: Bytes
+
+
+class Memory(Value):
+    """peak_training_bytes: VmHWM, reset right before the training. reason: why a figure is null."""
+
+    after_import: MemorySample | None
+    after_build: MemorySample | None
+    peak_training_bytes: Bytes | None
+    peak_above_import_bytes: int | None
+    reason: str | None = None
+
+
+class Epoch(Value):
+    """One epoch. Its first batch is trained by a call of its own; the window is the call with all the others."""
+
+    window_seconds: Seconds
+    window_cpu_seconds: Seconds
+    window_steps: Count
+    first_batch_seconds: Seconds
+    mean_loss: Finite
+    last_loss: Finite
+    test_accuracy: Share
+
+
+class Certificate(Value):
+    """The losses of an entry beside those of the float64 oracle, the same parameters and rows, step by step."""
+
+    verdict: Literal["same-work", "refused"]
+    steps: Count
+    tolerance: Finite
+    trainer_deviations: list[
+        Finite | None
+    ]  # a second trainer, after the measurement; null where the loss is not finite
+    measured_deviations: list[Finite | None]  # the first steps of the very training that was measured
+    largest_deviation: Finite | None
+    reason: str | None = None
+
+
+class Measurements(Value):
+    """All that a trial measured; units in the names, clocks monotonic."""
+
+    import_seconds: Seconds  # the entry's module and its framework, and configure(); NumPy is there already
+    data_seconds: Seconds  # the harness's own: decode, check and scale the data set, initial parameters
+    build_seconds: Seconds
+    first_step_seconds: Seconds
+    total_training_seconds: Seconds  # all epochs, first batches included, evaluations not
+    epochs: list[Epoch]
+    step_latency_nanoseconds: list[Count]  # single steps after the last epoch, one call each
+    first_losses: list[Finite]  # of the first 100 steps
+    losses_sha256: str  # of the float32 bytes of every step's loss, in order
+    memory: Memory
+
+
+class Versions(Value):
+    """What computed: frameworks, BLAS builds, interpreter. packages: what the entry's versions() says."""
+
+    python: str
+    numpy: str
+    evenhand: str
+    packages: dict[str, str]
+    blas: list[str]
+
+
+class Machine(Value):
+    """What it ran on. Figures that cannot be read are null; `reasons` says why, by the name of the field."""
+
+    fingerprint: str
+    name: str
+    cpu_model: str | None
+    architecture: str
+    cores: int
+    physical_cores: int | None
+    memory_bytes: Bytes | None
+    kernel: str
+    system: str
+    hypervisor: str | None
+    governor: str | None
+    gpus: list[str]
+    reasons: dict[str, str]
+
+
+class Source(Value):
+    """The code that measured. sha256: over bench/ and impls/ without results, so that it holds without git too."""
+
+    git_commit: str | None
+    git_dirty: bool | None
+    sha256: str
+    reason: str | None = None
+
+
+class Conditions(Value):
+    """The state of the machine around the trial."""
+
+    cores: list[int]  # the affinity of the worker
+    load_before: Finite | None
+    memory_limit_bytes: Bytes | None
+    time_limit_seconds: Seconds
+    environment: dict[str, str]  # the variables that set threads, as the worker had them
+
+
+class Placement(Value):
+    """Where the trial stands in its plan."""
+
+    run: str
+    profile: str
+    plan_seed: int
+    block: Count
+    position: Count
+
+
+class Trial(Value):
+    """One case, run once, in one fresh process: the document that results/raw keeps."""
+
+    schema_version: Literal[1] = 1
+    placement: Placement
+    case: Case
+    task: Task
+    training_seed: Count
+    status: Status
+    reason: str | None
+    started_utc: str
+    worker_seconds: Seconds  # the life of the process as the runner saw it
+    measurements: Measurements | None
+    certificate: Certificate | None
+    versions: Versions | None
+    machine: Machine
+    source: Source
+    conditions: Conditions
+    stderr_tail: str | None = None
+
+    def to_json(self) -> str:
+        """The file's text: stable order of keys, one line a list of numbers."""
+        return compact_json(self.model_dump(mode="json"))
+
+
+class WorkerRequest(Value):
+    """What the runner asks of a worker, on its standard input: one trial, or a certificate alone."""
+
+    what: Literal["trial", "certificate"] = "trial"
+    task: Task
+    training_seed: Count
+    entry_module: str
+    device: Device
+    threads: Annotated[int, Field(ge=1)]
+    memory_limit_bytes: Bytes | None
+    parent_pid: int
+
+
+class WorkerReply(Value):
+    """What a worker says of its trial, on its standard output, once. The runner makes the Trial of it."""
+
+    status: Literal["ok", "refused", "failed", "out-of-memory"]
+    reason: str | None
+    measurements: Measurements | None
+    certificate: Certificate | None
+    versions: Versions | None
+
+
+class Plan(Value):
+    """What a run is to do, whole: enough to take it up again. Written before the first trial."""
+
+    schema_version: Literal[1] = 1
+    run: str
+    profile: str
+    seed: Count
+    blocks: Annotated[int, Field(ge=1)]
+    tasks: list[Task]
+    entries: list[str]
+    devices: list[Device]
+    threads: list[Annotated[int, Field(ge=1)]]
+    time_limit_seconds: Seconds
+    memory_limit_bytes: Bytes | None
+    created_utc: str
+    machine_fingerprint: str
+    source: Source
+
+
+def compact_json(document: Any, indent: int = 1) -> str:
+    """JSON for people: one key a line, but a list of plain values on one line. Refuses NaN and infinities."""
+
+    def text(value: Any, depth: int) -> str:
+        pad, end = "\n" + " " * indent * (depth + 1), "\n" + " " * indent * depth
+        if isinstance(value, dict) and value:
+            return "{" + ",".join(f"{pad}{json.dumps(k)}: {text(v, depth + 1)}" for k, v in value.items()) + end + "}"
+        if isinstance(value, list) and any(isinstance(v, dict | list) for v in value):
+            return "[" + ",".join(pad + text(v, depth + 1) for v in value) + end + "]"
+        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+    return text(document, 0) + "\n"
+
+
+def read_value(kind: type[T], path: Path) -> T:
+    """A value from its JSON file. Raises InputError with file, path and cause."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        raise InputError(validation_message(str(path), error)) from None
+
+
+def trial_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the trial's document, as shipped in bench/schema/."""
+    schema = TypeAdapter(Trial).json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"evenhand/trial/{SCHEMA_VERSION}",
+    } | schema

@@ -1,0 +1,279 @@
+"""Plan -> trials: block by block, each trial in a fresh process of its own, each record kept at once.
+
+Imports no framework and holds no clock of a measurement: workers measure, the runner starts them, waits and records.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from pydantic import ValidationError
+
+from bench import store
+from bench.errors import InputError
+from bench.plan import block_order, find_entry, task_of
+from bench.probes.available import availability
+from bench.record import (
+    Case,
+    Conditions,
+    Machine,
+    Placement,
+    Plan,
+    Source,
+    Status,
+    Trial,
+    WorkerReply,
+    WorkerRequest,
+)
+from bench.task import Task
+
+# Every variable that a BLAS or a framework of ours takes its number of threads from.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_STDERR_KEPT = 4000
+FAILURES: frozenset[Status] = frozenset({"failed", "crashed", "out-of-memory", "timed-out", "broken-output"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A worker that ended, as the runner saw it. returncode: None where its time ran out."""
+
+    returncode: int | None
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+def worker_cores(threads: int) -> list[int]:
+    """The cores of a worker: the last ones this process may use, so that the first is left to the runner.
+
+    Raises InputError where there are fewer cores than threads.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if threads > len(cores):
+        raise InputError(f"--threads {threads}: this machine gives {len(cores)} cores; take at most {len(cores)}")
+    return cores[-threads:]
+
+
+@contextlib.contextmanager
+def _affinity(cores: list[int]) -> Iterator[None]:
+    """Let children of this thread inherit an affinity: it holds before their first instruction."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """The environment of a worker: ours, with the number of threads and a fixed order of hashes."""
+    changes = dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    return {**os.environ, **changes, "PYTHONHASHSEED": "0"}
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill the worker's whole session, and wait for it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _tail(file: IO[str], kept: int | None = None) -> str:
+    file.seek(0)
+    text = file.read()
+    return text if kept is None else text[-kept:]
+
+
+def run_worker(
+    request: WorkerRequest,
+    *,
+    cores: list[int],
+    time_limit_seconds: float,
+    environment: Mapping[str, str],
+    command: tuple[str, ...] = (sys.executable, "-m", "bench.worker"),
+) -> Finished:
+    """Start a worker in a session of its own, pinned to its cores, and wait for its end or its limit.
+
+    Output goes to files, not pipes: a worker that prints without end or leaves a child behind cannot block us. On any
+    exception here (Ctrl-C among them) the worker is dead before it goes on.
+    """
+    with tempfile.TemporaryFile("w+", errors="replace") as out, tempfile.TemporaryFile("w+", errors="replace") as err:
+        with _affinity(cores):
+            started = time.monotonic()
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=err,
+                text=True,
+                env=environment,
+                start_new_session=True,
+            )
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                assert process.stdin is not None
+                with process.stdin as stdin:
+                    stdin.write(request.model_dump_json())
+            ended = _wait(process.pid, time_limit_seconds)
+            seconds = time.monotonic() - started
+        finally:
+            # Also after a good end: a child that the worker left behind goes with its session.
+            _end(process)
+        return Finished(
+            returncode=process.returncode if ended else None,
+            stdout=_tail(out),
+            stderr=_tail(err, _STDERR_KEPT),
+            seconds=seconds,
+        )
+
+
+def _wait(pid: int, seconds: float) -> bool:
+    """Wait for the end of a child without polling (polling would cost time on every trial). False: time ran out."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        ready, _, _ = select.select([pidfd], [], [], seconds)
+        return bool(ready)
+    finally:
+        os.close(pidfd)
+
+
+def judge(finished: Finished, time_limit_seconds: float) -> tuple[Status, str | None, WorkerReply | None]:
+    """What a worker's end means: status, reason, and its reply where that is whole."""
+    last = next((line.strip() for line in reversed(finished.stderr.splitlines()) if line.strip()), "no message")
+    if finished.returncode is None:
+        return "timed-out", f"was still running after its limit of {time_limit_seconds:g} s", None
+    if finished.returncode != 0:
+        if "bad_alloc" in finished.stderr or "MemoryError" in finished.stderr:
+            return "out-of-memory", f"died for lack of memory: {last}"[:500], None
+        if finished.returncode < 0:
+            name = signal.Signals(-finished.returncode).name
+            hint = " (the kernel does this when memory runs out)" if name == "SIGKILL" else ""
+            return "crashed", f"killed by {name}{hint}; last message: {last}"[:500], None
+        return "crashed", f"ended with code {finished.returncode}; last message: {last}"[:500], None
+    try:
+        reply = WorkerReply.model_validate_json(finished.stdout)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "whole"
+        return "broken-output", f"printed no valid record ({place}: {first['msg']}): {finished.stdout[:100]!r}", None
+    if reply.status == "ok" and reply.certificate is None:
+        return "broken-output", "said ok without a certificate", None
+    return reply.status, reply.reason, reply
+
+
+def load_average() -> float | None:
+    """The 1-minute load average, or None where the system does not tell."""
+    try:
+        return os.getloadavg()[0]
+    except OSError:
+        return None
+
+
+def run_trial(
+    plan: Plan,
+    case: Case,
+    *,
+    block: int,
+    position: int,
+    machine: Machine,
+    source: Source,
+    command: tuple[str, ...] = (sys.executable, "-m", "bench.worker"),
+) -> Trial:
+    """Run one trial and say what came of it. Whatever the worker does, a Trial comes back."""
+    task: Task = task_of(plan, case)
+    entry = find_entry(case.entry)
+    cores = worker_cores(case.threads)
+    environment = worker_environment(case.threads)
+    load = load_average()
+    started_utc = datetime.now(UTC).isoformat(timespec="seconds")
+    missing = availability(entry, case.device)
+    status: Status
+    if missing is not None:
+        status, reason, reply, stderr, seconds = "refused", missing, None, "", 0.0
+    else:
+        request = WorkerRequest(
+            task=task,
+            training_seed=task.seed + block,
+            entry_module=entry.module,
+            device=case.device,
+            threads=case.threads,
+            memory_limit_bytes=plan.memory_limit_bytes,
+            parent_pid=os.getpid(),
+        )
+        finished = run_worker(
+            request,
+            cores=cores,
+            time_limit_seconds=plan.time_limit_seconds,
+            environment=environment,
+            command=command,
+        )
+        status, reason, reply = judge(finished, plan.time_limit_seconds)
+        if status == "ok" and (reply is None or reply.measurements is None):
+            status, reason, reply = "broken-output", "said ok without measurements", None
+        stderr, seconds = finished.stderr, finished.seconds
+    return Trial(
+        placement=Placement(run=plan.run, profile=plan.profile, plan_seed=plan.seed, block=block, position=position),
+        case=case,
+        task=task,
+        training_seed=task.seed + block,
+        status=status,
+        reason=reason,
+        started_utc=started_utc,
+        worker_seconds=seconds,
+        measurements=reply.measurements if reply else None,
+        certificate=reply.certificate if reply else None,
+        versions=reply.versions if reply else None,
+        machine=machine,
+        source=source,
+        conditions=Conditions(
+            cores=cores,
+            load_before=load,
+            memory_limit_bytes=plan.memory_limit_bytes,
+            time_limit_seconds=plan.time_limit_seconds,
+            environment={name: environment[name] for name in _THREAD_VARIABLES},
+        ),
+        stderr_tail=stderr if stderr and status in FAILURES else None,
+    )
+
+
+def remaining(plan: Plan, folder: Path) -> list[tuple[int, int, Case]]:
+    """(block, position, case) of every trial of the plan that has no record yet, in order."""
+    return [
+        (block, position, case)
+        for block in range(plan.blocks)
+        for position, case in enumerate(block_order(plan, block))
+        if not store.has_trial(folder, case, block)
+    ]
+
+
+def run_plan(
+    plan: Plan,
+    folder: Path,
+    *,
+    machine: Machine,
+    source: Source,
+    before: Callable[[int, Case], None] = lambda _block, _case: None,
+    after: Callable[[Trial], None] = lambda _trial: None,
+    command: tuple[str, ...] = (sys.executable, "-m", "bench.worker"),
+) -> None:
+    """Run what is missing of a plan and keep each record as soon as its trial ends.
+
+    Raises KeyboardInterrupt on Ctrl-C, with the worker ended and every finished trial kept, and store.NoSpace before
+    or after a trial for which the disk has no room.
+    """
+    for block, position, case in remaining(plan, folder):
+        store.check_space(folder)
+        before(block, case)
+        trial = run_trial(plan, case, block=block, position=position, machine=machine, source=source, command=command)
+        store.write_trial(folder, trial)
+        after(trial)

@@ -1,0 +1,326 @@
+"""list[Trial] -> summaries, comparisons. Pure."""
+
+import math
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy.special import stdtrit
+
+from bench.errors import InputError
+from bench.record import Case, Machine, Measurements, Trial
+
+CONFIDENCE = 0.95
+TIE_BAND = math.log(1.01)  # +-1%, in logarithms so that a ratio and its inverse get mirrored verdicts
+MOST_BLOCKS = 10_000  # beyond this "more blocks" is no advice
+
+Quantity = Literal["samples_per_second", "time_to_first_step_seconds"]
+Verdict = Literal["faster", "slower", "tie", "undecided"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Median, least and greatest of n trials' values."""
+
+    median: float
+    least: float
+    greatest: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Trials that do not count, and why. status: the record's, or "uncertified" where it says ok without a proof."""
+
+    status: str
+    reason: str
+    trials: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What the counted trials of one case on one machine say. None: no counted trial has the figure."""
+
+    case: Case
+    machine: Machine
+    n: int
+    left_out: tuple[LeftOut, ...]
+    samples_per_second: Spread | None
+    warm_up_only: bool  # some trial had a single epoch, so its warm-up had to stand for the steady state
+    time_to_first_step_seconds: Spread | None
+    peak_training_bytes: Spread | None
+    peak_above_import_bytes: Spread | None
+    memory_reason: str | None
+    final_accuracy_mean: float | None
+    final_accuracy_sd: float | None  # None below two trials
+    largest_deviation: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean of paired log differences: exp(mean) is the ratio. interval: of the log ratio; None with its reason."""
+
+    n: int
+    mean: float | None
+    sd: float | None
+    interval: tuple[float, float] | None
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Case B against case A, block by block. ratio: B's value over A's.
+
+    interval: 95%, of the ratio. blocks_to_decide: blocks in all that would decide it, where the verdict is undecided
+    and a number can be told. reason: why there is no interval, or no such number.
+    """
+
+    quantity: Quantity
+    a: Case
+    b: Case
+    pairs: int
+    ratio: float | None
+    interval: tuple[float, float] | None
+    verdict: Verdict
+    blocks_to_decide: int | None
+    reason: str | None
+
+
+def samples_per_second(trial: Trial) -> float | None:
+    """Training rows a second in steady state: the median over the windows of the epochs after the first.
+
+    The first epoch is warm-up and counts only where it is the only one (`is_warm_up_only`). Where an epoch has a
+    single batch there is no window, and that batch's own time stands for it. None: the clock saw no time pass.
+    """
+    if trial.measurements is None:
+        return None
+    epochs = trial.measurements.epochs
+    rates = []
+    for epoch in epochs[1:] or epochs:
+        steps, seconds = epoch.window_steps, epoch.window_seconds
+        if steps == 0:
+            steps, seconds = 1, epoch.first_batch_seconds
+        if seconds > 0:
+            rates.append(steps * trial.case.batch_size / seconds)
+    return statistics.median(rates) if rates else None
+
+
+def is_warm_up_only(trial: Trial) -> bool:
+    """Whether the trial has one epoch, so that `samples_per_second` had to take the warm-up."""
+    return trial.measurements is not None and len(trial.measurements.epochs) == 1
+
+
+def time_to_first_step_seconds(trial: Trial) -> float | None:
+    """Import + build + first step, in seconds; the harness's own work on the data is left out."""
+    measured = trial.measurements
+    if measured is None:
+        return None
+    return measured.import_seconds + measured.build_seconds + measured.first_step_seconds
+
+
+# The function of a quantity, and whether more of it is faster.
+QUANTITIES: dict[Quantity, tuple[Callable[[Trial], float | None], bool]] = {
+    "samples_per_second": (samples_per_second, True),
+    "time_to_first_step_seconds": (time_to_first_step_seconds, False),
+}
+
+
+def counts(trial: Trial) -> bool:
+    """Whether a trial may enter a table: it ended well, and its certificate says that it did the task's work."""
+    certified = trial.certificate is not None and trial.certificate.verdict == "same-work"
+    return trial.status == "ok" and certified and trial.measurements is not None
+
+
+def why_left_out(trial: Trial) -> tuple[str, str]:
+    """Status and reason of a trial that does not count."""
+    if trial.status != "ok":
+        return trial.status, trial.reason or "no reason was recorded"
+    if trial.measurements is None:
+        return "uncertified", "the record has no measurements"
+    if trial.certificate is None:
+        return "uncertified", "the record has no certificate"
+    return "uncertified", trial.certificate.reason or "the certificate was refused"
+
+
+def case_key(trial: Trial) -> tuple[str, str, str, str, int]:
+    """What trials must share to be trials of one case: task, machine, entry, device, threads."""
+    case = trial.case
+    return case.fingerprint, trial.machine.fingerprint, case.entry, case.device, case.threads
+
+
+def spread(values: Iterable[float | None]) -> Spread | None:
+    """Median and range of the values that are there; None where none is."""
+    present = [value for value in values if value is not None]
+    if not present:
+        return None
+    return Spread(median=statistics.median(present), least=min(present), greatest=max(present), n=len(present))
+
+
+def summarise(trials: Iterable[Trial]) -> list[Summary]:
+    """One summary for each case and machine, in order of their keys. Runs are pooled: choose them before."""
+    groups: dict[tuple[str, str, str, str, int], list[Trial]] = defaultdict(list)
+    for trial in trials:
+        groups[case_key(trial)].append(trial)
+    return [_summary(groups[key]) for key in sorted(groups)]
+
+
+def _summary(trials: Sequence[Trial]) -> Summary:
+    counted = [trial for trial in trials if counts(trial)]
+    measured: list[Measurements] = [trial.measurements for trial in counted if trial.measurements is not None]
+    # Sorted, so that the same trials in another order give the same bits.
+    accuracies = sorted(m.epochs[-1].test_accuracy for m in measured if m.epochs)
+    deviations = [t.certificate.largest_deviation for t in counted if t.certificate is not None]
+    left_out = Counter(why_left_out(trial) for trial in trials if not counts(trial))
+    return Summary(
+        case=trials[0].case,
+        machine=trials[0].machine,
+        n=len(counted),
+        left_out=tuple(LeftOut(status=s, reason=r, trials=n) for (s, r), n in sorted(left_out.items())),
+        samples_per_second=spread(samples_per_second(trial) for trial in counted),
+        warm_up_only=any(is_warm_up_only(trial) for trial in counted),
+        time_to_first_step_seconds=spread(time_to_first_step_seconds(trial) for trial in counted),
+        peak_training_bytes=spread(m.memory.peak_training_bytes for m in measured),
+        peak_above_import_bytes=spread(m.memory.peak_above_import_bytes for m in measured),
+        memory_reason=next(iter(sorted({m.memory.reason for m in measured if m.memory.reason})), None),
+        final_accuracy_mean=statistics.mean(accuracies) if accuracies else None,
+        final_accuracy_sd=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        largest_deviation=max((d for d in deviations if d is not None), default=None),
+    )
+
+
+def half_width(sd: float, n: int, *, confidence: float = CONFIDENCE) -> float:
+    """Half the width of Student's t interval of a mean: t(confidence, n - 1) * sd / sqrt(n). n of at least 2.
+
+    Student, 1908, Biometrika 6(1). Assumes that the differences of blocks are independent and about normal; on paired
+    log ratios it covers 94.7 to 95.6% at 5 to 10 pairs, where a bootstrap covers 83 to 91%.
+    """
+    # What scipy.stats.t.ppf calls; importing scipy.stats would cost each `bench run` a second.
+    return float(stdtrit(n - 1, (1 + confidence) / 2)) * sd / math.sqrt(n)
+
+
+def estimate(differences: Sequence[float], *, confidence: float = CONFIDENCE) -> Estimate:
+    """Mean and t interval of paired log differences, one for each block."""
+    n = len(differences)
+    if n == 0:
+        return Estimate(n=0, mean=None, sd=None, interval=None, reason="no block has both cases")
+    mean = math.fsum(differences) / n  # fsum: exact, so the order of the blocks is no matter
+    if n == 1:
+        return Estimate(n=1, mean=mean, sd=None, interval=None, reason="a single block has no interval")
+    sd = math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (n - 1))
+    half = half_width(sd, n, confidence=confidence)
+    return Estimate(n=n, mean=mean, sd=sd, interval=(mean - half, mean + half), reason=None)
+
+
+def blocks_to_decide(mean: float, sd: float, *, band: float = TIE_BAND) -> int | None:
+    """Blocks in all at which the interval would leave the edge of the tie band behind.
+
+    The least n >= 2 with t(95%, n - 1) * sd / sqrt(n) < | |mean| - band |. Assumes that mean and sd stay as they are:
+    a plan, no promise. None above 10,000 blocks: the ratio lies on the edge of the band.
+    """
+    distance = abs(abs(mean) - band)
+    low, high = 1, 2  # the half-width falls with n: double, then halve the gap
+    while high <= MOST_BLOCKS and half_width(sd, high) >= distance:
+        low, high = high, 2 * high
+    high = min(high, MOST_BLOCKS)
+    if half_width(sd, high) >= distance:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if half_width(sd, middle) >= distance else (low, middle)
+    return high
+
+
+def verdict_of(interval: tuple[float, float] | None, *, more_is_faster: bool, band: float = TIE_BAND) -> Verdict:
+    """The verdict on an interval of a log ratio: outside the tie band, inside it, or across its edge."""
+    if interval is None:
+        return "undecided"
+    low, high = interval
+    if -band < low and high < band:
+        return "tie"
+    if low > band:
+        return "faster" if more_is_faster else "slower"
+    if high < -band:
+        return "slower" if more_is_faster else "faster"
+    return "undecided"
+
+
+def compare(
+    trials_a: Sequence[Trial], trials_b: Sequence[Trial], *, value: Quantity = "samples_per_second"
+) -> Comparison:
+    """Case B against case A over the blocks that hold both; trials that do not count are left out.
+
+    Per block d = ln(value of B) - ln(value of A), paired by run and block; ratio = exp(mean d), its 95% interval the t
+    interval over blocks. Raises InputError where the two sides differ in fingerprint, machine, device or threads, where
+    a side is empty or mixes cases, or where a block holds a case twice.
+    """
+    a, b = _one_case(trials_a), _one_case(trials_b)
+    _refuse_unlike(a, b)
+    of_a, of_b = _values(trials_a, value), _values(trials_b, value)
+    shared = sorted(of_a.keys() & of_b.keys())
+    seen = estimate([math.log(of_b[block]) - math.log(of_a[block]) for block in shared])
+    verdict = verdict_of(seen.interval, more_is_faster=QUANTITIES[value][1])
+    needed, reason = None, seen.reason
+    if verdict == "undecided" and seen.mean is not None and seen.sd is not None:
+        needed = blocks_to_decide(seen.mean, seen.sd)
+        reason = f"more than {MOST_BLOCKS} blocks would be needed" if needed is None else None
+    return Comparison(
+        quantity=value,
+        a=a.case,
+        b=b.case,
+        pairs=seen.n,
+        ratio=None if seen.mean is None else math.exp(seen.mean),
+        interval=None if seen.interval is None else (math.exp(seen.interval[0]), math.exp(seen.interval[1])),
+        verdict=verdict,
+        blocks_to_decide=needed,
+        reason=reason,
+    )
+
+
+def _one_case(trials: Sequence[Trial]) -> Trial:
+    if not trials:
+        raise InputError("comparison: a side has no trials; check what was selected")
+    for trial in trials:
+        _refuse_unlike(trials[0], trial)
+        if trial.case.entry != trials[0].case.entry:
+            raise InputError(
+                f"comparison: one side mixes the entries {trials[0].case.entry} and {trial.case.entry}; select one"
+            )
+    return trials[0]
+
+
+def _refuse_unlike(a: Trial, b: Trial) -> None:
+    if a.case.fingerprint != b.case.fingerprint:
+        raise InputError(
+            "comparisons across fingerprints are refused: "
+            f"{a.case.entry} trained {a.case.task} ({a.case.fingerprint}), "
+            f"{b.case.entry} trained {b.case.task} ({b.case.fingerprint}); run both on one task"
+        )
+    for what, one, other in (
+        ("machines", a.machine.fingerprint, b.machine.fingerprint),
+        ("devices", a.case.device, b.case.device),
+        ("threads", str(a.case.threads), str(b.case.threads)),
+    ):
+        if one != other:
+            raise InputError(
+                f"comparisons across {what} are refused: {a.case.entry} on {one}, {b.case.entry} on {other}; "
+                "compare within one"
+            )
+
+
+def _values(trials: Sequence[Trial], quantity: Quantity) -> dict[tuple[str, int], float]:
+    """Values of the counted trials by (run, block)."""
+    of_trial = QUANTITIES[quantity][0]
+    values: dict[tuple[str, int], float] = {}
+    for trial in filter(counts, trials):
+        block = trial.placement.run, trial.placement.block
+        if block in values:
+            raise InputError(
+                f"comparison: run {block[0]} holds {trial.case.entry} twice in block {block[1]}; "
+                "remove the copy from the results"
+            )
+        value = of_trial(trial)
+        if value is not None and value > 0:
+            values[block] = value
+    return values

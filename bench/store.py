@@ -1,0 +1,143 @@
+"""results/raw: written once, read whole. A file is complete or absent, never half, never rewritten."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.errors import InputError
+from bench.record import Case, Plan, Trial, compact_json, read_value
+
+PLAN_FILE = "plan.json"
+
+
+class NoSpace(InputError):
+    """The disk is full; what was written before is whole."""
+
+
+def raw_folder(results: Path) -> Path:
+    """Where the records of a results folder lie."""
+    return results / "raw"
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+
+
+def trial_file(case: Case, block: int) -> str:
+    """The name of a trial's file inside the folder of its run."""
+    where = f"{case.device}_t{case.threads}_b{case.batch_size}"
+    return f"block-{block:03d}_{_safe(case.task)}_{_safe(case.entry)}_{where}.json"
+
+
+def write_once(path: Path, text: str) -> None:
+    """Write a new file whole: to a temporary name, to the disk, then link it to its name.
+
+    Raises InputError where the name is taken already or the folder refuses, NoSpace on a full disk. Either leaves no
+    part of a file behind.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, path)  # unlike a rename it refuses a name that is taken
+        finally:
+            temporary.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except FileExistsError:
+        raise InputError(f"{path}: exists already, and a record is never rewritten; take another --results") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise NoSpace(
+                f"{path.parent}: no space left for a record; free some, then go on with `bench run --resume`"
+            ) from None
+        raise InputError(f"{path}: cannot be written ({error.strerror}); check the folder's permissions") from None
+
+
+@contextlib.contextmanager
+def locked(results: Path) -> Iterator[None]:
+    """Hold the results folder for one run. Raises InputError at once where another run holds it.
+
+    A kernel lock (flock), so that it ends with the process, however that ends.
+    """
+    path = results / ".lock"
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise NoSpace(f"{results}: no space left; free some") from None
+        raise InputError(f"{results}: cannot be used for results ({error.strerror}); check --results") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise InputError(
+                f"{results}: another run (process {holder}) is writing here; wait for it, or take another --results"
+            ) from None
+        with contextlib.suppress(OSError):  # the number is a courtesy; the lock holds without it
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield
+
+
+def create_run(results: Path, plan: Plan, machine_name: str) -> Path:
+    """Make the folder of a new run, results/raw/YYYY-MM-DD/MACHINE/RUN, with its plan in it."""
+    folder = raw_folder(results) / plan.created_utc[:10] / machine_name / plan.run
+    write_once(folder / PLAN_FILE, compact_json(plan.model_dump(mode="json")))
+    return folder
+
+
+def write_trial(folder: Path, trial: Trial) -> Path:
+    """Keep a trial in the folder of its run; returns its file."""
+    path = folder / trial_file(trial.case, trial.placement.block)
+    write_once(path, trial.to_json())
+    return path
+
+
+def has_trial(folder: Path, case: Case, block: int) -> bool:
+    """Whether this trial is recorded, whatever its status."""
+    return (folder / trial_file(case, block)).exists()
+
+
+def runs(results: Path) -> list[tuple[Path, Plan]]:
+    """Folder and plan of every run, oldest first. Raises InputError on a broken plan."""
+    found = [(path.parent, read_value(Plan, path)) for path in raw_folder(results).glob(f"*/*/*/{PLAN_FILE}")]
+    return sorted(found, key=lambda run: (run[1].created_utc, run[1].run))
+
+
+def read_run(folder: Path) -> list[tuple[Path, Trial]]:
+    """File and trial of every record of one run, in order of their names. Raises InputError on a broken one."""
+    return [(path, read_value(Trial, path)) for path in sorted(folder.glob("block-*.json"))]
+
+
+def read_trials(results: Path) -> list[tuple[Path, Trial]]:
+    """File and trial of every record of a results folder. Raises InputError on a broken record, or where none is."""
+    raw = raw_folder(results)
+    if not raw.is_dir():
+        raise InputError(f"{results}: holds no results (no folder raw/); make some with `bench run`")
+    found = [(path, read_value(Trial, path)) for path in sorted(raw.glob("*/*/*/block-*.json"))]
+    if not found:
+        raise InputError(f"{raw}: holds no record; make some with `bench run`")
+    return found
+
+
+def check_space(folder: Path, needed_bytes: int = 1 << 20) -> None:
+    """Raise NoSpace where the disk could not take another record: before a trial is run for nothing."""
+    status = os.statvfs(folder)
+    if status.f_bavail * status.f_frsize < needed_bytes:
+        raise NoSpace(f"{folder}: under 1 MiB left on the disk; free some, then go on with `bench run --resume`")

@@ -1,0 +1,180 @@
+"""Bad input gets one line with cause and remedy, exit 2 and no traceback; good input does what the help says."""
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.inputs import SHIPPED_DATA
+from tests.command import ROOT, bench
+
+TASK = (ROOT / "bench" / "tasks" / "mlp-tiny.toml").read_text()
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a refused request; anything else fails here."""
+    assert 2 == done.returncode, done.stderr
+    assert "" == done.stdout
+    lines = done.stderr.splitlines()
+    assert 1 == len(lines), done.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause", "remedy"),
+    [
+        (("run", "--entry", "pytorch"), "no entry 'pytorch'", "take one of numpy, torch-eager"),
+        (("run", "--task", "mpl"), "no task 'mpl'", "take one of mlp"),
+        (("run", "--task", "absent.toml"), "absent.toml: cannot be read", "check the path"),
+        (("run", "--profile", "huge"), "--profile 'huge'", "take one of smoke, quick, full"),
+        (("run", "--threads", "-1"), "--threads -1", "must be at least 1"),
+        (("run", "--threads", "0"), "--threads 0", "must be at least 1"),
+        (("run", "--threads", "4096"), "this machine gives", "take at most"),
+        (("run", "--threads", "two"), "'two' is not a valid int", "--help"),
+        (("run", "--batch-size", "60001"), "batch_size: must be at most 60000", "is 60001"),
+        (("run", "--batch-size", "0"), "batch_size", "greater than or equal to 1, is 0"),
+        (("run", "--blocks", "0"), "--blocks 0", "must be at least 1"),
+        (("run", "--epochs", "0"), "epochs", "greater than or equal to 1, is 0"),
+        (("run", "--seed", "-3"), "--seed -3", "must be at least 0"),
+        (("run", "--device", "tpu"), "--device 'tpu'", "take cpu or cuda"),
+        (("run", "--time-limit", "nan"), "--time-limit nan", "above 0"),
+        (("run", "--memory-limit", "lots"), "--memory-limit 'lots'", "write 4GiB"),
+        (("run", "--memory-limit", "1MiB"), "--memory-limit '1MiB'", "at least 64MiB"),
+        (("run", "--task", "mlp", "--task", "mlp"), "is there twice", "name each once"),
+        (("run", "--results", "/proc/nowhere"), "/proc/nowhere: cannot be used", "check --results"),
+        (("run", "--fast"), "No such option: --fast", "--help"),
+        (("run", "--resume", "--results", "absent"), "absent holds no unfinished run", "leave --resume out"),
+        (("report", "--results", "absent"), "absent: holds no results", "bench run"),
+        (("certify", "pytorch"), "no entry 'pytorch'", "take one of"),
+        (("certify", "numpy", "--device", "tpu"), "--device 'tpu'", "take cpu or cuda"),
+        (("fly",), "No such command 'fly'", "--help"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused_in_one_line(
+    arguments: tuple[str, ...], cause: str, remedy: str
+) -> None:
+    """Cause and remedy are in the line."""
+    line = one_line(bench(*arguments))
+
+    assert (True, True) == (cause in line, remedy in line), line
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[784, 32, 10]", "[784, 0, 10]", "layers[1]: input should be greater than or equal to 1, is 0"),
+        ("[784, 32, 10]", "[785, 32, 10]", "layers[0]: must be 784, the pixels of fashion-mnist, is 785"),
+        ("[784, 32, 10]", "[784, 32, 9]", "layers[2]: must be 10, the classes of fashion-mnist, is 9"),
+        ("epochs = 10", "epochs = 10\nepoch = 3", "epoch: no such key"),
+        ("momentum = 0.9", "momentum = 0.9\nnesterov = true", "optimizer.sgd.nesterov: no such key"),
+        ("learning_rate = 0.01", "learning_rate = -0.01", "learning_rate: input should be greater than 0, is -0.01"),
+        ("learning_rate = 0.01", "learning_rate = nan", "learning_rate"),
+        ("batch_size = 64", 'batch_size = "64"', "batch_size: input should be a valid integer, is '64'"),
+        ("batch_size = 64", "batch_size = 60001", "batch_size: must be at most 60000"),
+        ("batch_size = 64", "", "batch_size: is missing"),
+        ('activation = "relu"', 'activation = "swish"', "activation: input should be"),
+        ("seed = 0", "seed = ", "is not TOML"),
+    ],
+)
+def test_a_wrong_task_file_is_refused_with_file_and_path(tmp_path: Path, old: str, new: str, message: str) -> None:
+    """The line names the file, the path inside it, the cause and the value."""
+    assert old in TASK
+    file = tmp_path / "own.toml"
+    file.write_text(TASK.replace(old, new))
+    line = one_line(bench("run", "--task", file, "--results", tmp_path))
+
+    assert (True, True) == (line.startswith(f"bench: {file}: "), message in line), line
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def replace(path: Path) -> None:
+    path.write_bytes(gzip.compress(bytes(60_008)))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [(Path.unlink, "is missing"), (truncate, "cannot be decoded"), (replace, "holds other data")],
+)
+def test_spoiled_data_is_refused_in_one_line_before_anything_runs(tmp_path: Path, spoil, cause: str) -> None:
+    """Truncated, wrong or missing: the line names the file and what to do."""
+    folder = tmp_path / "data"
+    shutil.copytree(SHIPPED_DATA, folder)
+    spoil(folder / "train-labels-idx1-ubyte.gz")
+    line = one_line(bench("run", "--results", tmp_path, BENCH_DATA=str(folder)))
+
+    assert (True, True) == (f"train-labels-idx1-ubyte.gz: {cause}" in line, "BENCH_DATA" in line), line
+    assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [("{", "invalid JSON"), ('{"schema_version": 99}', "schema_version"), ("", "invalid JSON"), ("\x00\xff", "JSON")],
+)
+def test_a_broken_record_is_refused_in_one_line(tmp_path: Path, content: str, cause: str) -> None:
+    """The report names the file and what is wrong in it."""
+    file = tmp_path / "raw" / "2026-01-01" / "machine" / "run" / "block-000_x.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    line = one_line(bench("report", "--results", tmp_path))
+
+    assert (True, True) == (str(file) in line, cause in line), line
+
+
+def test_list_names_every_task_and_entry() -> None:
+    """What can run here, with fingerprints; for machines too."""
+    found = json.loads(bench("list", "--json").stdout)
+
+    assert {"mlp", "mlp-deep", "mlp-tiny", "mlp-wide"} <= {task["task"] for task in found["tasks"]}
+    assert {"numpy", "torch-eager", "tensorflow-eager", "tensorflow-function"} <= {e["entry"] for e in found["entries"]}
+
+
+def test_a_dry_run_prints_the_plan_and_its_time_and_writes_nothing(tmp_path: Path) -> None:
+    """Every trial of every block, and an estimate that says what it rests on."""
+    done = bench("run", "--dry-run", "--blocks", "2", "--results", tmp_path, "--json")
+    found = json.loads(done.stdout)
+
+    assert 0 == done.returncode
+    assert [0, 0, 0, 0, 1, 1, 1, 1] == [trial["block"] for trial in found["trials"]]
+    assert found["estimated_seconds"] > 0
+    assert "guessed" in found["basis"]
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_the_order_of_a_block_comes_from_the_recorded_seed(tmp_path: Path) -> None:
+    """The same seed gives the same order, another seed another one; each block is shuffled anew."""
+
+    def order(seed: int) -> list[str]:
+        done = bench("run", "--dry-run", "--json", "--seed", seed, "--blocks", "6", "--results", tmp_path)
+        return [trial["case"]["entry"] for trial in json.loads(done.stdout)["trials"]]
+
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+    assert order(1)[:4] * 6 != order(1)
+
+
+@pytest.mark.parametrize(("entry", "code", "word"), [("numpy", 0, "same work"), ("tests.plugins.faulty", 1, "refused")])
+def test_certify_says_yes_or_no(entry: str, code: int, word: str) -> None:
+    """Exit 0 for the same work, 1 for other work."""
+    done = bench("certify", entry, "--task", "mlp-tiny")
+
+    assert (code, True) == (done.returncode, f"on mlp-tiny: {word}" in done.stdout), done.stderr
+
+
+def test_the_command_takes_no_traceback_to_a_closed_pipe() -> None:
+    """`bench list | head -1` ends in silence."""
+    command = f"{sys.executable} -m bench.cli schema | head -1"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    assert ("{\n", "") == (done.stdout, done.stderr)
+
+
+def test_output_has_no_colour_where_it_is_no_terminal() -> None:
+    """Piped output is plain text."""
+    assert "\x1b[" not in bench("list").stdout

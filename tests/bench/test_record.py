@@ -1,0 +1,73 @@
+"""The record's schema is shipped, current and true of every record."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from bench import store
+from bench.errors import InputError
+from bench.record import Trial, compact_json, read_value, trial_schema
+from tests.command import ROOT
+from tests.make import make_trial
+
+SHIPPED = json.loads((ROOT / "bench" / "schema" / "trial.schema.json").read_text())
+
+
+def test_the_shipped_schema_is_that_of_the_types() -> None:
+    """`make generate` makes it anew."""
+    assert trial_schema() == SHIPPED
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("raw/*/*/*/block-*.json")), ids=lambda path: path.name)
+def test_a_published_record_is_valid(path: Path) -> None:
+    """Against the schema as shipped, by another library than the one that wrote it."""
+    jsonschema.Draft202012Validator(SHIPPED).validate(json.loads(path.read_text()))
+    read_value(Trial, path)
+
+
+def test_a_record_survives_its_file(tmp_path: Path) -> None:
+    """What is read is what was written."""
+    trial = make_trial()
+    file = store.write_trial(tmp_path, trial)
+
+    assert trial == read_value(Trial, file)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda record: record.pop("case"),
+        lambda record: record.update(worker_seconds=-1),
+        lambda record: record.update(status="fine"),
+        lambda record: record.update(extra=1),
+        lambda record: record["case"].update(threads=0),
+    ],
+)
+def test_a_wrong_record_is_found_by_both(tmp_path: Path, spoil) -> None:
+    """The schema and the reader refuse the same."""
+    record = json.loads(make_trial().to_json())
+    spoil(record)
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps(record))
+
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(SHIPPED).validate(record)
+    with pytest.raises(InputError, match=r"record\.json: "):
+        read_value(Trial, file)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{}, [], {"a": [], "b": {}}, {"a": [1, 2.5, None, "x"], "b": [{"c": 'é"\n'}], "d": True}, [[1], [2]], 1e-5],
+)
+def test_compact_json_is_json(document: object) -> None:
+    """Our own layout, any parser's document."""
+    assert document == json.loads(compact_json(document))
+
+
+def test_compact_json_refuses_what_json_has_not() -> None:
+    """NaN and infinities are no JSON; a record that held one could be read by some and not by others."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        compact_json({"loss": float("nan")})

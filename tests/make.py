@@ -1,0 +1,165 @@
+"""A valid Trial with what a test cares about, and a default for all the rest."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bench.contract import ENTRIES
+from bench.record import Machine, Status, Trial
+from bench.task import Task, load_task
+
+MIB = 1024 * 1024
+
+
+@cache
+def make_task(**changes: Any) -> Task:
+    """The shipped task mlp at three epochs, with other values where given."""
+    return load_task("mlp").changed(**{"epochs": 3} | changes)
+
+
+def make_machine(**changes: Any) -> Machine:
+    """A machine of two cores without a GPU, its governor unknown."""
+    values = {
+        "fingerprint": "machine-0",
+        "name": "testbox",
+        "cpu_model": "Example CPU 9000",
+        "architecture": "x86_64",
+        "cores": 2,
+        "physical_cores": 2,
+        "memory_bytes": 8 * 1024**3,
+        "kernel": "6.1.0",
+        "system": "Linux",
+        "hypervisor": None,
+        "governor": None,
+        "gpus": [],
+        "reasons": {"governor": "no cpufreq here", "gpus": "no NVIDIA driver"},
+    }
+    return Machine.model_validate(values | changes)
+
+
+def make_trial(
+    entry: str = "torch-eager",
+    block: int = 0,
+    *,
+    seconds: float = 1.0,
+    accuracy: float = 0.87,
+    status: Status = "ok",
+    reason: str | None = None,
+    run: str = "run-0",
+    profile: str = "quick",
+    started_utc: str | None = None,
+    task: Task | None = None,
+    mode: str | None = None,
+    tier: str | None = None,
+    device: str = "cpu",
+    threads: int = 2,
+    machine: Machine | None = None,
+    certificate: str | None = "same-work",
+    certificate_reason: str | None = None,
+    deviation: float | None = 1e-7,
+    import_seconds: float = 2.0,
+    build_seconds: float = 0.5,
+    first_step_seconds: float = 0.25,
+    peak_bytes: int | None = 500 * MIB,
+    above_import_bytes: int | None = 100 * MIB,
+    memory_reason: str | None = None,
+    packages: dict[str, str] | None = None,
+    git_commit: str | None = "0123456789abcdef0123456789abcdef01234567",
+) -> Trial:
+    """A trial as the runner records it.
+
+    seconds: of the window of every epoch after the first; the first, which is warm-up, takes twice as long.
+    accuracy: after the last epoch. status other than ok: no measurements, no certificate.
+    certificate: its verdict; None for a record without one.
+    """
+    task = task or make_task()
+    known = {e.name: e for e in ENTRIES}.get(entry)
+    steps = task.steps_per_epoch - 1
+    epochs = [
+        {
+            "window_seconds": seconds * (2 if epoch == 0 else 1),
+            "window_cpu_seconds": seconds * 2,
+            "window_steps": steps,
+            "first_batch_seconds": first_step_seconds if epoch == 0 else 0.001,
+            "mean_loss": 0.5,
+            "last_loss": 0.4,
+            "test_accuracy": accuracy - 0.01 * (task.epochs - 1 - epoch) if accuracy > 0.1 else accuracy,
+        }
+        for epoch in range(task.epochs)
+    ]
+    sample = {"rss_bytes": 400 * MIB, "anon_bytes": 300 * MIB, "file_bytes": 100 * MIB}
+    measurements = {
+        "import_seconds": import_seconds,
+        "data_seconds": 0.3,
+        "build_seconds": build_seconds,
+        "first_step_seconds": first_step_seconds,
+        "total_training_seconds": seconds * (task.epochs + 1) + first_step_seconds,
+        "epochs": epochs,
+        "step_latency_nanoseconds": [1_000_000] * 5,
+        "first_losses": [2.3, 2.2],
+        "losses_sha256": "0" * 64,
+        "memory": {
+            "after_import": sample,
+            "after_build": sample,
+            "peak_training_bytes": peak_bytes,
+            "peak_above_import_bytes": above_import_bytes,
+            "reason": memory_reason,
+        },
+    }
+    proof = {
+        "verdict": certificate,
+        "steps": 2,
+        "tolerance": 1e-5,
+        "trainer_deviations": [deviation, deviation],
+        "measured_deviations": [deviation, deviation],
+        "largest_deviation": deviation,
+        "reason": certificate_reason,
+    }
+    packages = packages if packages is not None else {"torch": "2.13.0"}
+    return Trial.model_validate(
+        {
+            "placement": {"run": run, "profile": profile, "plan_seed": 7, "block": block, "position": 0},
+            "case": {
+                "task": task.name,
+                "fingerprint": task.fingerprint,
+                "entry": entry,
+                "framework": known.framework if known else entry,
+                "mode": mode or (known.mode if known else "unstated"),
+                "tier": tier or (known.tier if known else "unstated"),
+                "device": device,
+                "threads": threads,
+                "batch_size": task.batch_size,
+            },
+            "task": task,
+            "training_seed": block,
+            "status": status,
+            "reason": reason,
+            "started_utc": started_utc or f"2026-01-02T03:{block % 60:02d}:00Z",
+            "worker_seconds": 10.0,
+            "measurements": measurements if status == "ok" else None,
+            "certificate": proof if status == "ok" and certificate is not None else None,
+            "versions": {
+                "python": "3.11.2",
+                "numpy": "2.1.0",
+                "evenhand": "0.1.0",
+                "packages": packages,
+                "blas": [],
+            },
+            "machine": machine or make_machine(),
+            "source": {"git_commit": git_commit, "git_dirty": False, "sha256": "a" * 64, "reason": None},
+            "conditions": {
+                "cores": [0, 1],
+                "load_before": 0.1,
+                "memory_limit_bytes": None,
+                "time_limit_seconds": 300.0,
+                "environment": {"OMP_NUM_THREADS": str(threads)},
+            },
+        }
+    )
+
+
+def make_record(trial: Trial, results: Path = Path("results")) -> tuple[Path, Trial]:
+    """The trial with the path that a results folder would keep it at."""
+    place, case = trial.placement, trial.case
+    folder = results / "raw" / trial.started_utc[:10] / trial.machine.name / place.run
+    return folder / f"block-{place.block:03d}_{case.entry}_{case.device}_t{case.threads}.json", trial
