@@ -53,14 +53,15 @@ def percent(share: float, sd: float | None = None) -> str:
 
 
 def ratio(comparison: Comparison) -> str:
-    """Ratio and 95% interval: 1.42 [1.38, 1.47]. As many decimals, from two, as show one digit of the half-width."""
+    """Ratio and 95% interval: 1.42 [1.38, 1.47]. Two to four decimals, as many as show one digit of the half-width."""
     if comparison.ratio is None:
         return f"none ({comparison.reason})"
     if comparison.interval is None:
         return f"{comparison.ratio:.2f} (no interval)"
     low, high = comparison.interval
     half = (high - low) / 2
-    decimals = 2 if half == 0 else min(max(2, -math.floor(math.log10(half))), 6)
+    most = max(4, 2 - math.floor(math.log10(low)))  # a ratio far below 1 keeps three digits
+    decimals = 2 if half == 0 else min(max(2, -math.floor(math.log10(half))), most)
     return f"{comparison.ratio:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 

@@ -1,0 +1,23 @@
+"""tensorflow-function: tensorflow-eager with its step as a graph, called batch by batch from Python."""
+
+import tensorflow as tf
+
+from bench.contract import Data, Params
+from bench.task import Task
+from impls.tensorflow import mlp
+from impls.tensorflow.mlp import configure, versions
+
+__all__ = ["build", "configure", "versions"]
+
+
+class Trainer(mlp.Trainer):
+    """See bench.contract. The step is traced once, as all batches have one shape."""
+
+    def __init__(self, task: Task, params: Params, data: Data) -> None:
+        super().__init__(task, params, data)
+        self.step = tf.function(super().step)
+
+
+def build(task: Task, params: Params, data: Data) -> Trainer:
+    """See bench.contract."""
+    return Trainer(task, params, data)

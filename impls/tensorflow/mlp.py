@@ -1,0 +1,118 @@
+"""tensorflow-eager: the task as TensorFlow's own guide to training loops writes it, executed eagerly."""
+
+import math
+import os
+from collections.abc import Mapping
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read at the import: hints on CPU instructions are no news
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from bench.contract import Array, Data, Params, Refusal, Settings
+from bench.task import Adam, AdamW, RmsProp, Sgd, Task
+from impls.tensorflow.optimizers import AdamAsTask, AdamWAsTask, L2Sgd, RmsPropAsTask
+
+def configure(settings: Settings) -> None:
+    """Device, threads and IEEE precision for the whole process."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if settings.device == "cuda" and not gpus:
+        raise Refusal("TensorFlow finds no CUDA device")
+    tf.config.set_visible_devices(gpus[:1] if settings.device == "cuda" else [], "GPU")
+    for gpu in gpus[:1] if settings.device == "cuda" else []:
+        tf.config.experimental.set_memory_growth(gpu, True)  # else it takes the whole card
+    tf.config.set_soft_device_placement(False)  # what has no kernel on the device fails, instead of moving to the CPU
+    tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(settings.threads)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+def versions() -> Mapping[str, str]:
+    """The framework, and what it computes with."""
+    return {"tensorflow": tf.__version__, "keras": keras.__version__}
+
+
+def build_network(task: Task, params: Params) -> keras.Model:
+    """The layers of the task with the given parameters."""
+    # 2. The network is a chain of fully connected layers, x W + b, with the activation between layers, none after the
+    #    last; the weights and biases start as given.
+    activation = {"relu": tf.nn.relu, "tanh": tf.nn.tanh, "gelu": _exact_gelu}[task.activation]
+    layers: list[keras.layers.Layer] = [keras.Input((task.layers[0],), dtype=task.dtype)]
+    for index, (weight, _) in enumerate(params):
+        fan_out = weight.shape[1]
+        last = index == len(params) - 1
+        layers.append(keras.layers.Dense(fan_out, activation=None if last else activation, dtype=task.dtype))
+    network = keras.Sequential(layers)
+    network.set_weights([array for layer in params for array in layer])
+    return network
+
+
+def _exact_gelu(x: tf.Tensor) -> tf.Tensor:
+    # tf.nn.gelu rounds the root of two to float32, also where x is float64: off by 1e-8 a step
+    return 0.5 * x * (1.0 + tf.math.erf(x * tf.constant(math.sqrt(0.5), x.dtype)))
+
+
+def build_optimizer(task: Task, network: keras.Model) -> keras.optimizers.Optimizer:
+    """The optimiser of the task, every hyperparameter given."""
+    # 4. The optimiser follows the task's formula, with every hyperparameter given.
+    match task.optimizer:
+        case Sgd() as o:
+            kind = L2Sgd if o.weight_decay else keras.optimizers.SGD
+            optimizer = kind(learning_rate=o.learning_rate, momentum=o.momentum, nesterov=False)
+        case RmsProp() as o:
+            optimizer = RmsPropAsTask(learning_rate=o.learning_rate, rho=o.rho, epsilon=o.eps, momentum=0.0, centered=False)
+        case Adam() as o:
+            optimizer = AdamAsTask(learning_rate=o.learning_rate, beta_1=o.beta1, beta_2=o.beta2, epsilon=o.eps)
+        case AdamW() as o:
+            optimizer = AdamWAsTask(learning_rate=o.learning_rate, beta_1=o.beta1, beta_2=o.beta2, epsilon=o.eps)
+    optimizer.l2 = o.weight_decay
+    optimizer.build(network.trainable_variables)
+    return optimizer
+
+
+class Trainer:
+    """See bench.contract."""
+
+    def __init__(self, task: Task, params: Params, data: Data) -> None:
+        # 1. The data are the given images, float in [0, 1], and the given labels, class numbers.
+        self.images = tf.constant(data.images)  # (n, pixels)
+        self.labels = tf.constant(data.labels)  # (n,)
+        self.network = build_network(task, params)
+        self.optimizer = build_optimizer(task, self.network)
+
+    def step(self, rows: tf.Tensor) -> tf.Tensor:
+        """One step on the rows (batch,) of the training set; returns the loss before it."""
+        # 5. A step takes the batch's rows, computes the loss, its gradients, and updates the parameters once.
+        images, labels = tf.gather(self.images, rows), tf.gather(self.labels, rows)
+        with tf.GradientTape() as tape:
+            # 3. The loss is the mean over the batch of the cross-entropy, computed from the logits.
+            logits = self.network(images, training=True)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        gradients = tape.gradient(loss, self.network.trainable_variables)
+        self.optimizer.apply(gradients)
+        return loss
+
+    def train(self, batches: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See bench.contract."""
+        # 6. Training takes the steps in the order of the given batches, and ends when the losses are on the host.
+        order = tf.constant(batches)
+        losses = tf.stack([self.step(rows) for rows in order])
+        return losses.numpy().astype(np.float32, copy=False)
+
+    def logits(self, images: Array) -> Array:
+        """See bench.contract."""
+        # 7. Evaluation gives the logits of the given images.
+        logits = self.network(tf.constant(images), training=False)
+        return logits.numpy()
+
+    def params(self) -> Params:
+        """See bench.contract."""
+        layers = self.network.layers
+        return [(x.kernel.numpy().copy(), x.bias.numpy().copy()) for x in layers]
+
+
+def build(task: Task, params: Params, data: Data) -> Trainer:
+    """See bench.contract."""
+    return Trainer(task, params, data)

@@ -1,0 +1,65 @@
+"""Keras optimisers with the task's formulas, where the stock one is another algorithm; README.md says which, and why.
+
+Each overrides `update_step` alone. `l2` is the task's weight decay; the stock `weight_decay` is decoupled in every Keras
+optimiser, so it is left None. Public names are those of bench.task's formulas.
+"""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+
+class L2Sgd(keras.optimizers.SGD):
+    """SGD whose gradient is that of the loss + l2 / 2 * |p|^2; stock SGD would shrink p beside the momentum."""
+
+    l2: float
+
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
+        """g + l2 * p in place of g."""
+        super().update_step(gradient + self.l2 * variable, variable, learning_rate)
+
+
+class RmsPropAsTask(keras.optimizers.RMSprop):
+    """Divides by sqrt(s) + eps; the stock one by sqrt(s + eps), which no choice of eps makes the same."""
+
+    l2: float
+
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
+        """One update of one variable."""
+        rate = ops.cast(learning_rate, variable.dtype)
+        s = self._velocities[self._get_variable_index(variable)]
+        g = gradient + self.l2 * variable if self.l2 else gradient
+        self.assign(s, self.rho * s + (1 - self.rho) * ops.square(g))
+        self.assign_sub(variable, rate * g / (ops.sqrt(s) + self.epsilon))
+
+
+class AdamAsTask(keras.optimizers.Adam):
+    """Adds eps to the corrected root; the stock one to the uncorrected, so that its eps means another number."""
+
+    l2: float
+
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
+        """One update of one variable."""
+        g = gradient + self.l2 * variable if self.l2 else gradient
+        self._adam_step(g, variable, learning_rate)
+
+    def _adam_step(self, g: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
+        rate = ops.cast(learning_rate, variable.dtype)
+        t = ops.cast(self.iterations + 1, variable.dtype)
+        m = self._momentums[self._get_variable_index(variable)]
+        s = self._velocities[self._get_variable_index(variable)]
+        self.assign(m, self.beta_1 * m + (1 - self.beta_1) * g)
+        self.assign(s, self.beta_2 * s + (1 - self.beta_2) * ops.square(g))
+        m_hat = m / (1 - ops.power(ops.cast(self.beta_1, variable.dtype), t))
+        s_hat = s / (1 - ops.power(ops.cast(self.beta_2, variable.dtype), t))
+        self.assign_sub(variable, rate * m_hat / (ops.sqrt(s_hat) + self.epsilon))
+
+
+class AdamWAsTask(AdamAsTask):
+    """The decay first, decoupled, then Adam's step without it."""
+
+    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
+        """One update of one variable."""
+        rate = ops.cast(learning_rate, variable.dtype)
+        self.assign_sub(variable, rate * self.l2 * variable)
+        self._adam_step(gradient, variable, learning_rate)

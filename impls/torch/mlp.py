@@ -1,0 +1,116 @@
+"""torch-eager: the task as PyTorch's own guide writes it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from bench.contract import Array, Data, Params, Refusal, Settings
+from bench.task import Adam, AdamW, RmsProp, Sgd, Task
+
+DEVICE = "cpu"
+
+
+def configure(settings: Settings) -> None:
+    """Device, threads and IEEE precision for the whole process."""
+    global DEVICE
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise Refusal("PyTorch finds no CUDA device")
+    DEVICE = settings.device
+    torch.set_num_threads(settings.threads)
+    torch.set_num_interop_threads(settings.threads)
+    torch.backends.fp32_precision = "ieee"
+
+
+def versions() -> Mapping[str, str]:
+    """The framework, and what it computes with."""
+    return {"torch": torch.__version__, "cuda": torch.version.cuda or "none"}
+
+
+def build_network(task: Task, params: Params) -> nn.Module:
+    """The layers of the task with the given parameters."""
+    dtype = getattr(torch, task.dtype)
+    # 2. The network is a chain of fully connected layers, x W + b, with the activation between layers, none after the
+    #    last; the weights and biases start as given.
+    activation = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}[task.activation]
+    layers: list[nn.Module] = []
+    for weight, bias in params:
+        fan_in, fan_out = weight.shape
+        layer = nn.Linear(fan_in, fan_out, device=DEVICE, dtype=dtype)
+        with torch.no_grad():
+            layer.weight.copy_(torch.tensor(weight.T))  # torch keeps (fan_out, fan_in)
+            layer.bias.copy_(torch.tensor(bias))
+        layers += [layer, activation()]
+    return nn.Sequential(*layers[:-1])
+
+
+def build_optimizer(task: Task, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of the task, every hyperparameter given."""
+    # 4. The optimiser follows the task's formula, with every hyperparameter given.
+    parameters = network.parameters()
+    match task.optimizer:
+        case Sgd() as o:
+            return torch.optim.SGD(
+                parameters, lr=o.learning_rate, momentum=o.momentum, weight_decay=o.weight_decay, dampening=0, nesterov=False
+            )
+        case RmsProp() as o:
+            return torch.optim.RMSprop(
+                parameters, lr=o.learning_rate, alpha=o.rho, eps=o.eps, weight_decay=o.weight_decay, momentum=0, centered=False
+            )
+        case Adam() as o:
+            return torch.optim.Adam(
+                parameters, lr=o.learning_rate, betas=(o.beta1, o.beta2), eps=o.eps, weight_decay=o.weight_decay, amsgrad=False
+            )
+        case AdamW() as o:
+            return torch.optim.AdamW(
+                parameters, lr=o.learning_rate, betas=(o.beta1, o.beta2), eps=o.eps, weight_decay=o.weight_decay, amsgrad=False
+            )
+
+
+class Trainer:
+    """See bench.contract."""
+
+    def __init__(self, task: Task, params: Params, data: Data) -> None:
+        # 1. The data are the given images, float in [0, 1], and the given labels, class numbers.
+        self.images = torch.tensor(data.images, device=DEVICE)  # (n, pixels)
+        self.labels = torch.tensor(data.labels, device=DEVICE)  # (n,)
+        self.network = build_network(task, params)
+        self.optimizer = build_optimizer(task, self.network)
+
+    def step(self, rows: torch.Tensor) -> torch.Tensor:
+        """One step on the rows (batch,) of the training set; returns the loss before it."""
+        # 5. A step takes the batch's rows, computes the loss, its gradients, and updates the parameters once.
+        images, labels = self.images[rows], self.labels[rows]
+        self.optimizer.zero_grad()
+        # 3. The loss is the mean over the batch of the cross-entropy, computed from the logits.
+        loss = F.cross_entropy(self.network(images), labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def train(self, batches: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See bench.contract."""
+        # 6. Training takes the steps in the order of the given batches, and ends when the losses are on the host.
+        order = torch.tensor(batches, device=DEVICE)
+        losses = torch.stack([self.step(rows) for rows in order])
+        return losses.cpu().numpy().astype(np.float32, copy=False)
+
+    def logits(self, images: Array) -> Array:
+        """See bench.contract."""
+        # 7. Evaluation gives the logits of the given images.
+        with torch.no_grad():
+            logits = self.network(torch.tensor(images, device=DEVICE))
+        return logits.cpu().numpy()
+
+    def params(self) -> Params:
+        """See bench.contract."""
+        layers = [layer for layer in self.network if isinstance(layer, nn.Linear)]
+        return [(x.weight.detach().cpu().numpy().T.copy(), x.bias.detach().cpu().numpy().copy()) for x in layers]
+
+
+def build(task: Task, params: Params, data: Data) -> Trainer:
+    """See bench.contract."""
+    return Trainer(task, params, data)

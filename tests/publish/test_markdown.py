@@ -1,0 +1,195 @@
+"""bench/publish/markdown.py: the README of the results, the project's table, and records that mean harm."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench import publish, stats
+from bench.errors import InputError
+from bench.publish import markdown, tables, units
+from bench.publish.markdown import BEGIN, END, replace_between_markers
+from bench.publish.tables import HEADS, Record
+from tests.make import make_machine, make_record, make_task, make_trial
+
+HOSTILE = "a|b\n\n# c <script>alert(1)</script> `d` [red](javascript:e) <!-- table: end --> \x1b[31m \u202e"
+
+
+def readme(records: list[Record]) -> str:
+    """results/README.md of the records."""
+    return publish.files(records, Path("results"))[Path("results/README.md")]
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """Cells of all lines of tables, split at the bars that are not escaped."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def three_blocks() -> list[Record]:
+    """Two entries, three blocks."""
+    return [
+        make_record(make_trial(entry, block, seconds=seconds + block / 10))
+        for block in range(3)
+        for entry, seconds in (("torch-eager", 1.0), ("tensorflow-function", 2.0))
+    ]
+
+
+def test_the_numbers_in_the_table_are_the_records() -> None:
+    """Absolute figures beside the ratio, all recomputed from the trials."""
+    records = three_blocks()
+    trials = [trial for _, trial in records if trial.case.entry == "tensorflow-function"]
+    summary = stats.summarise(trials)[0]
+    comparison = stats.compare([t for _, t in records if t.case.entry == "torch-eager"], trials)
+
+    row = next(cells for cells in table_rows(readme(records)) if "tensorflow-function" in cells)
+
+    assert [
+        units.rate_spread(summary.samples_per_second),
+        units.ratio(comparison).replace("[", "\\[").replace("]", "\\]"),
+        comparison.verdict,
+        "2.75 s",
+        "500 MiB",
+        "100 MiB",
+        "87.00 % ± 0.00",
+        "✓ 1.0e-07",
+    ] == row[3:11]
+
+
+def test_a_row_links_to_its_records() -> None:
+    """Relative to the file that holds the table."""
+    records = three_blocks()
+
+    in_results, in_project = readme(records), markdown.project_table(tables.sections(records), Path())
+
+    assert "[raw](raw/2026-01-02/testbox/run-0/)" in in_results
+    assert "[raw](results/raw/2026-01-02/testbox/run-0/)" in in_project
+
+
+def test_the_head_tells_date_machine_versions_code_and_how_to_reproduce() -> None:
+    """With the reason where a figure is not known."""
+    text = readme(three_blocks())
+
+    for expected in (
+        "Date: 2026-01-02\n",
+        "Example CPU 9000; 2 cores",
+        "kernel 6.1.0",
+        "governor unknown (no cpufreq here)",
+        "torch 2.13.0",
+        "git 0123456789ab",
+        "profile quick, 3 blocks",
+        "bench run --profile quick --task mlp --threads 2 --blocks 3 --seed 7",
+    ):
+        assert expected in text
+
+
+def test_a_code_without_git_says_why() -> None:
+    """And names the hash of the source instead."""
+    actual = readme([make_record(make_trial(git_commit=None))])
+
+    assert "no git commit (no reason was recorded), source aaaaaaaaaaaa" in actual
+
+
+def test_cuda_is_a_line_of_the_table() -> None:
+    """With the reason, and no 0."""
+    lines = table_rows(readme(three_blocks()))
+
+    actual = next(cells for cells in lines if cells[2] == "cuda")
+
+    assert actual[3] == "not measured: no CUDA device (no NVIDIA driver)"
+    assert not any("0" in cell for cell in actual[4:])
+
+
+def test_failures_stand_in_sight_with_their_reason() -> None:
+    """And in no row."""
+    records = [*three_blocks(), make_record(make_trial("numpy", status="out-of-memory", reason="limit of 1 MiB"))]
+
+    text = readme(records)
+
+    assert "numpy (cpu), out-of-memory in block 0: limit of 1 MiB" in text
+    assert not any("numpy" in cells for cells in table_rows(text))
+
+
+def test_the_same_records_in_any_order_give_the_same_bytes() -> None:
+    """`bench report --check` rests on it."""
+    records = [*three_blocks(), make_record(make_trial("numpy", status="failed", reason="x"))]
+
+    actual = publish.files(records[::-1], Path("results"))
+
+    assert publish.files(records, Path("results")) == actual
+
+
+def test_hostile_text_cannot_break_markdown() -> None:
+    """Bars, line breaks, HTML, links, escape sequences and our own markers in every text of a record."""
+    machine = make_machine(
+        fingerprint="evil",
+        name="evil",
+        cpu_model=HOSTILE,
+        kernel=HOSTILE,
+        reasons={"gpus": HOSTILE, "governor": HOSTILE},
+    )
+    versions = {HOSTILE: HOSTILE}
+    good = make_trial("evil" + HOSTILE, run=HOSTILE, profile=HOSTILE, machine=machine, packages=versions)
+    bad = make_trial("bad" + HOSTILE, status="failed", reason=HOSTILE, machine=machine)
+    records = [(Path("results/raw/day/evil/run/block-000.json"), trial) for trial in (good, bad)]
+
+    text = readme(records)
+    filled = replace_between_markers(f"{BEGIN}\n{END}\n", markdown.project_table(tables.sections(records), Path()))
+
+    assert {len(HEADS) + 1} == {len(cells) for cells in table_rows(text)}
+    assert "<script" not in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert not any(line.startswith("# c") for line in text.splitlines())
+    assert not re.search(r"(?<!\\)\]\(javascript", text)
+    assert filled.count(END) == 1
+
+
+def test_the_hostile_text_would_break_an_unescaped_table() -> None:
+    """The checks above can fail."""
+    text = f"| {HOSTILE}"
+
+    assert "<script" in text
+    assert any(line.startswith("# c") for line in text.splitlines())
+    assert [len(cells) for cells in table_rows("| " + HOSTILE.replace("\n", " ") + " |")] != [1]
+
+
+def test_a_long_reason_is_cut() -> None:
+    """A stack trace does not bury the table; the record has it whole."""
+    text = readme([make_record(make_trial(status="failed", reason="x" * 100_000))])
+
+    assert len(text) < 5_000
+
+
+def test_the_project_table_stands_between_the_markers() -> None:
+    """What is outside them stays; a second time changes nothing."""
+    text = f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n"
+
+    once = replace_between_markers(text, "new")
+
+    assert f"before\n\n{BEGIN}\n\nnew\n\n{END}\n\nafter\n" == once
+    assert once == replace_between_markers(once, "new")
+
+
+@pytest.mark.parametrize("text", ["", BEGIN, END, END + BEGIN, BEGIN + BEGIN + END])
+def test_missing_doubled_or_turned_markers_are_an_error(text: str) -> None:
+    """It names the file and the remedy."""
+    with pytest.raises(InputError, match=r"HERE\.md: must hold the lines"):
+        replace_between_markers(text, "table", place="HERE.md")
+
+
+def test_the_project_table_takes_the_section_with_the_most_blocks() -> None:
+    """A short run of the same task on other epochs does not take its place."""
+    records = [*three_blocks(), make_record(make_trial(task=make_task(epochs=1), run="smoke-1"))]
+
+    text = markdown.fill_readme(f"{BEGIN}\n{END}\n", records, place="README.md")
+
+    assert "3 blocks" in text
+    assert "smoke-1" not in text
+
+
+def test_without_results_the_project_table_says_so() -> None:
+    """And how to make some."""
+    actual = markdown.project_table([], Path())
+
+    assert actual == "No results of the task mlp yet; make some with `make bench`."

@@ -1,0 +1,215 @@
+"""bench/publish/tables.py: which run a case shows, and that the figures are the records'."""
+
+import json
+import math
+
+import pytest
+
+from bench import stats
+from bench.errors import InputError
+from bench.publish import tables
+from bench.publish.tables import HEADS, Record
+from tests.make import make_machine, make_record, make_task, make_trial
+
+
+def run_of(blocks: int, **changes: object) -> list[Record]:
+    """Records of torch-eager and tensorflow-function, the latter at twice the seconds, a little apart in each block."""
+    return [
+        make_record(make_trial(entry, block, seconds=seconds * (1 + 0.01 * block), **changes))  # type: ignore[arg-type]
+        for block in range(blocks)
+        for entry, seconds in (("torch-eager", 1.0), ("tensorflow-function", 2.0 + 0.01 * block))
+    ]
+
+
+def test_the_figures_are_those_of_the_records() -> None:
+    """Median, range and ratio, computed again from the raw records by hand."""
+    records = run_of(3)
+    rates = sorted(stats.samples_per_second(t) or 0 for _, t in records if t.case.entry == "tensorflow-function")
+    of_torch = [stats.samples_per_second(t) or 0 for _, t in records if t.case.entry == "torch-eager"]
+    of_function = [stats.samples_per_second(t) or 0 for _, t in records if t.case.entry == "tensorflow-function"]
+    ratio = math.exp(sum(math.log(b / a) for a, b in zip(of_torch, of_function, strict=True)) / 3)
+
+    actual = tables.frame(tables.sections(records)).set_index("entry").loc["tensorflow-function"]
+
+    assert [rates[1], rates[0], rates[2], pytest.approx(ratio), 3] == [
+        actual["samples_per_second_median"],
+        actual["samples_per_second_least"],
+        actual["samples_per_second_greatest"],
+        actual["ratio_to_reference"],
+        actual["trials"],
+    ]
+
+
+def test_rows_are_grouped_by_mode_and_the_reference_stands_first() -> None:
+    """Like meets like: eager, graph, compiled, whole-loop."""
+    records = [
+        make_record(make_trial(entry, mode=mode))
+        for entry, mode in (("keras-fit", "whole-loop"), ("tensorflow-function", "graph"), ("numpy", "eager"))
+    ]
+    records.append(make_record(make_trial("torch-eager")))
+
+    actual = [row.case.entry for row in tables.sections(records)[0].rows]
+
+    assert actual == ["torch-eager", "numpy", "tensorflow-function", "keras-fit"]
+
+
+def test_tasks_machines_and_threads_have_tables_of_their_own() -> None:
+    """They are never pooled; devices share a table and keep rows of their own."""
+    trials = [
+        make_trial(),
+        make_trial(threads=1),
+        make_trial(machine=make_machine(fingerprint="other")),
+        make_trial(task=make_task(batch_size=32)),
+        make_trial(device="cuda"),
+    ]
+
+    actual = sorted(len(section.rows) for section in tables.sections(map(make_record, trials)))
+
+    assert actual == [1, 1, 1, 2]
+
+
+def test_a_small_newer_run_does_not_displace_a_large_one() -> None:
+    """The most blocks win, so smoke never replaces full."""
+    records = run_of(3, run="full-1", profile="full") + run_of(
+        1, run="smoke-1", profile="smoke", started_utc="2026-05-05T00:00:00Z"
+    )
+
+    section = tables.sections(records)[0]
+
+    assert ({"full-1"}, 2) == ({row.run for row in section.rows}, section.not_shown)
+
+
+def test_among_equal_runs_the_newest_is_shown() -> None:
+    """An upgrade shows as soon as it is measured as often."""
+    records = run_of(2, run="b-old") + run_of(2, run="a-new", started_utc="2026-05-05T00:00:00Z")
+
+    actual = {row.run for row in tables.sections(records)[0].rows}
+
+    assert {"a-new"} == actual
+
+
+def test_a_failure_does_not_bring_back_an_older_run() -> None:
+    """Blocks are counted with those that failed: no choice by luck."""
+    old = [make_record(make_trial("numpy", block, run="old")) for block in range(2)]
+    late = "2026-05-05T00:00:00Z"
+    new = [
+        make_record(make_trial("numpy", 0, run="new", started_utc=late)),
+        make_record(make_trial("numpy", 1, run="new", started_utc=late, status="crashed", reason="signal 11")),
+    ]
+
+    section = tables.sections(old + new)[0]
+
+    assert (
+        [row.run for row in section.rows],
+        [row.summary.n for row in section.rows],
+        [failure.reason for failure in section.failures],
+    ) == (["new"], [1], ["signal 11"])
+
+
+def test_the_ratio_is_taken_inside_one_run() -> None:
+    """Where the reference's own row shows another run, its trials of the same run are the ones to compare with."""
+    records = run_of(2, run="both")
+    records += [make_record(make_trial("torch-eager", block, run="alone", seconds=50.0)) for block in range(4)]
+
+    section = tables.sections(records)[0]
+
+    rows = {row.case.entry: row for row in section.rows}
+    assert rows["tensorflow-function"].comparison is not None
+    assert rows["tensorflow-function"].comparison.ratio is not None
+    assert rows["torch-eager"].run == "alone"
+    assert pytest.approx(0.5, rel=0.01) == rows["tensorflow-function"].comparison.ratio
+
+
+def test_without_the_reference_in_the_run_there_is_no_ratio() -> None:
+    """Said in the table, not left empty."""
+    cells = tables.texts(tables.sections([make_record(make_trial("numpy"))])[0])[0]
+
+    actual = dict(zip(HEADS, cells, strict=True))["Ratio to torch-eager [95%]"]
+
+    assert actual == "none (no torch-eager in the same run)"
+
+
+@pytest.mark.parametrize("certificate", ["refused", None])
+def test_a_refused_trial_is_never_a_row(certificate: str | None) -> None:
+    """It is listed with its reason instead."""
+    bad = make_trial("numpy", certificate=certificate, certificate_reason="loss of step 3 differs")
+
+    section = tables.sections([make_record(make_trial()), make_record(bad)])[0]
+
+    assert [row.case.entry for row in section.rows] == ["torch-eager"]
+    assert [failure.case.entry for failure in section.failures] == ["numpy"]
+
+
+def test_a_good_trial_is_a_row() -> None:
+    """The check above can fail."""
+    section = tables.sections([make_record(make_trial()), make_record(make_trial("numpy"))])[0]
+
+    assert [row.case.entry for row in section.rows] == ["torch-eager", "numpy"]
+
+
+@pytest.mark.parametrize(
+    ("trials", "expected"),
+    [
+        ([make_trial()], "not measured: no CUDA device (no NVIDIA driver)"),
+        (
+            [make_trial(machine=make_machine(gpus=["Example GPU"]))],
+            "not measured: no trial was run with --device cuda on Example GPU",
+        ),
+        (
+            [
+                make_trial(machine=make_machine(reasons={})),
+                make_trial(device="cuda", status="refused", reason="torch sees none", machine=make_machine(reasons={})),
+            ],
+            "not measured: no CUDA device (torch sees none)",
+        ),
+        ([make_trial(device="cuda", machine=make_machine(gpus=["Example GPU"]))], None),
+    ],
+    ids=["no device", "not asked for", "refused", "measured"],
+)
+def test_what_is_not_measured_on_cuda_says_why(trials: list[object], expected: str | None) -> None:
+    """Never 0, and no line where there are figures."""
+    section = tables.sections(make_record(trial) for trial in trials)[0]  # type: ignore[arg-type]
+
+    cells = [cell for line in tables.texts(section) for cell in line]
+
+    assert expected == section.cuda_reason
+    assert (expected in cells) == (expected is not None)
+
+
+def test_unknown_memory_says_why() -> None:
+    """A figure that could not be read is never 0."""
+    trial = make_trial(peak_bytes=None, above_import_bytes=None, memory_reason="no /proc here")
+
+    cells = dict(zip(HEADS, tables.texts(tables.sections([make_record(trial)])[0])[0], strict=True))
+
+    assert "not measured (no /proc here)" == cells["Peak memory in training"] == cells["Peak above import"]
+
+
+def test_a_copied_record_is_an_error() -> None:
+    """Twice the same trial must not pass as two."""
+    records = run_of(2)
+
+    with pytest.raises(InputError, match="twice in block"):
+        tables.sections([*records, records[1]])
+
+
+def test_the_json_holds_the_unrounded_figures_and_null_for_none() -> None:
+    """Valid JSON without NaN; a single block has neither interval nor sd."""
+    document = json.loads(tables.to_json(run_of(1)))
+
+    row = document[0]["rows"][1]
+
+    assert [None, None, None, stats.samples_per_second(run_of(1)[1][1])] == [
+        row["ratio_low"],
+        row["ratio_high"],
+        row["final_accuracy_sd"],
+        row["samples_per_second_median"],
+    ]
+
+
+def test_no_cell_of_the_csv_is_a_formula() -> None:
+    """A spreadsheet would run what begins with an equals sign."""
+    text = tables.to_csv(tables.sections([make_record(make_trial("=cmd()\n2", mode="eager"))]))
+
+    assert "'=cmd() 2" in text
+    assert len(text.splitlines()) == 2
