@@ -54,7 +54,9 @@ def _deviations(losses: NDArray[np.float32], expected: list[float]) -> list[floa
     return [abs(loss - true) / abs(true) if np.isfinite(loss) else None for loss, true in pairs]
 
 
-def _fault(whose: str, losses: NDArray[np.float32], deviations: list[float | None], expected: list[float]) -> str | None:
+def _fault(
+    whose: str, losses: NDArray[np.float32], deviations: list[float | None], expected: list[float]
+) -> str | None:
     """The first step that is not within the tolerance, in words; None where all are."""
     for step, deviation in enumerate(deviations):
         if deviation is None or deviation > TOLERANCE:

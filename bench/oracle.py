@@ -6,6 +6,7 @@ entry `numpy`.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -23,7 +24,7 @@ class Oracle:
 
     def __init__(self, task: Task, params: Params, data: Data, *, dtype: DTypeLike = np.float64) -> None:
         self._task, self._data = task, data
-        self._dtype = np.dtype(dtype)
+        self._dtype: np.dtype[Any] = np.dtype(dtype)
         # One flat list, weight and bias in turn: an optimiser treats both alike.
         self._params: list[Array] = [array.astype(self._dtype) for layer in params for array in layer]
         self._first = [np.zeros_like(p) for p in self._params]  # velocity, or mean of gradients
@@ -96,12 +97,12 @@ class Oracle:
             case "tanh":
                 return 1 - y * y
             case "gelu":  # Phi(x) + x phi(x)
-                density = np.exp(-0.5 * x * x) / self._dtype.type(math.sqrt(2 * math.pi))
-                return self._normal_cdf(x) + x * density
+                return self._normal_cdf(x) + x * np.exp(-0.5 * x * x) * math.sqrt(0.5 / math.pi)
 
     def _normal_cdf(self, x: Array) -> Array:
-        half = self._dtype.type(0.5)
-        return half * (1 + erf(x * self._dtype.type(math.sqrt(0.5))))
+        # Python's numbers take the dtype of the array they meet: float32 stays float32.
+        cdf: Array = 0.5 * (1 + erf(x * math.sqrt(0.5)))
+        return cdf
 
     def _update(self, index: int, g: Array) -> None:
         """The formulas in the docstrings of bench.task, letter by letter; p, m and s are changed in place."""
@@ -118,8 +119,9 @@ class Oracle:
                 s *= rho
                 s += (1 - rho) * g * g
                 p -= rate * g / (np.sqrt(s) + eps)
-            case Adam(learning_rate=rate, beta1=beta1, beta2=beta2, eps=eps) | AdamW(
-                learning_rate=rate, beta1=beta1, beta2=beta2, eps=eps
+            case (
+                Adam(learning_rate=rate, beta1=beta1, beta2=beta2, eps=eps)
+                | AdamW(learning_rate=rate, beta1=beta1, beta2=beta2, eps=eps)
             ):
                 if isinstance(optimizer, AdamW):
                     p -= rate * optimizer.weight_decay * p

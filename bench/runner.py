@@ -198,6 +198,7 @@ def run_trial(
     started_utc = datetime.now(UTC).isoformat(timespec="seconds")
     missing = availability(entry, case.device)
     status: Status
+    reason: str | None
     if missing is not None:
         status, reason, reply, stderr, seconds = "refused", missing, None, "", 0.0
     else:

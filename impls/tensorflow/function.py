@@ -11,11 +11,15 @@ __all__ = ["build", "configure", "versions"]
 
 
 class Trainer(mlp.Trainer):
-    """See bench.contract. The step is traced once, as all batches have one shape."""
+    """See bench.contract. The step is traced once a trainer, as all batches have one shape."""
 
     def __init__(self, task: Task, params: Params, data: Data) -> None:
         super().__init__(task, params, data)
-        self.step = tf.function(super().step)
+        self._graph = tf.function(super().step)
+
+    def step(self, rows: tf.Tensor) -> tf.Tensor:
+        """One step on the rows (batch,) of the training set; returns the loss before it."""
+        return self._graph(rows)
 
 
 def build(task: Task, params: Params, data: Data) -> Trainer:

@@ -15,6 +15,7 @@ from bench.contract import Array, Data, Params, Refusal, Settings
 from bench.task import Adam, AdamW, RmsProp, Sgd, Task
 from impls.tensorflow.optimizers import AdamAsTask, AdamWAsTask, L2Sgd, RmsPropAsTask
 
+
 def configure(settings: Settings) -> None:
     """Device, threads and IEEE precision for the whole process."""
     gpus = tf.config.list_physical_devices("GPU")
@@ -62,7 +63,9 @@ def build_optimizer(task: Task, network: keras.Model) -> keras.optimizers.Optimi
             kind = L2Sgd if o.weight_decay else keras.optimizers.SGD
             optimizer = kind(learning_rate=o.learning_rate, momentum=o.momentum, nesterov=False)
         case RmsProp() as o:
-            optimizer = RmsPropAsTask(learning_rate=o.learning_rate, rho=o.rho, epsilon=o.eps, momentum=0.0, centered=False)
+            optimizer = RmsPropAsTask(
+                learning_rate=o.learning_rate, rho=o.rho, epsilon=o.eps, momentum=0.0, centered=False
+            )
         case Adam() as o:
             optimizer = AdamAsTask(learning_rate=o.learning_rate, beta_1=o.beta1, beta_2=o.beta2, epsilon=o.eps)
         case AdamW() as o:

@@ -1,7 +1,7 @@
 """Keras optimisers with the task's formulas, where the stock one is another algorithm; README.md says which, and why.
 
-Each overrides `update_step` alone. `l2` is the task's weight decay; the stock `weight_decay` is decoupled in every Keras
-optimiser, so it is left None. Public names are those of bench.task's formulas.
+Each overrides `update_step` alone. `l2` is the task's weight decay; the stock `weight_decay` is decoupled in every
+Keras optimiser, so it is left None. The names p, g, m, s, t are those of bench.task's formulas.
 """
 
 import keras

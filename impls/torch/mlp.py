@@ -54,19 +54,40 @@ def build_optimizer(task: Task, network: nn.Module) -> torch.optim.Optimizer:
     match task.optimizer:
         case Sgd() as o:
             return torch.optim.SGD(
-                parameters, lr=o.learning_rate, momentum=o.momentum, weight_decay=o.weight_decay, dampening=0, nesterov=False
+                parameters,
+                lr=o.learning_rate,
+                momentum=o.momentum,
+                weight_decay=o.weight_decay,
+                dampening=0,
+                nesterov=False,
             )
         case RmsProp() as o:
             return torch.optim.RMSprop(
-                parameters, lr=o.learning_rate, alpha=o.rho, eps=o.eps, weight_decay=o.weight_decay, momentum=0, centered=False
+                parameters,
+                lr=o.learning_rate,
+                alpha=o.rho,
+                eps=o.eps,
+                weight_decay=o.weight_decay,
+                momentum=0,
+                centered=False,
             )
         case Adam() as o:
             return torch.optim.Adam(
-                parameters, lr=o.learning_rate, betas=(o.beta1, o.beta2), eps=o.eps, weight_decay=o.weight_decay, amsgrad=False
+                parameters,
+                lr=o.learning_rate,
+                betas=(o.beta1, o.beta2),
+                eps=o.eps,
+                weight_decay=o.weight_decay,
+                amsgrad=False,
             )
         case AdamW() as o:
             return torch.optim.AdamW(
-                parameters, lr=o.learning_rate, betas=(o.beta1, o.beta2), eps=o.eps, weight_decay=o.weight_decay, amsgrad=False
+                parameters,
+                lr=o.learning_rate,
+                betas=(o.beta1, o.beta2),
+                eps=o.eps,
+                weight_decay=o.weight_decay,
+                amsgrad=False,
             )
 
 
