@@ -129,11 +129,9 @@ def _new_plan(
     if profile not in plan.PROFILES:
         raise InputError(f"--profile {profile!r}: no such profile; take one of {', '.join(plan.PROFILES)}")
     chosen = plan.PROFILES[profile]
-    changes: dict[str, Any] = {}
-    if (epochs or chosen.epochs) is not None:
-        changes["epochs"] = epochs if epochs is not None else chosen.epochs
+    epochs = chosen.epochs if epochs is None else epochs
     loaded = [load_task(name) for name in tasks or chosen.tasks]
-    loaded = [task.changed(**changes) if changes else task for task in loaded]
+    loaded = [task if epochs is None else task.changed(epochs=epochs) for task in loaded]
     if batch_sizes:
         loaded = [task.changed(batch_size=size) for task in loaded for size in batch_sizes]
     plan.check_unique(loaded)
@@ -410,7 +408,7 @@ def _certificate(module: str, task: Task, device: str) -> tuple[str, str | None,
 @app.command()
 def report(
     results: ResultsOption = Path("results"),
-    readme: Annotated[Path, typer.Option(help="The README whose marked table is made anew.")] = Path("README.md"),
+    readme: Annotated[Path | None, typer.Option(help="The README whose marked table is made anew.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 where a file is out of date.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -420,9 +418,10 @@ def report(
         _out(publish.tables.to_json(trials))
         return
     files = publish.files(trials, results)
-    if readme.is_file():
-        text = readme.read_text(encoding="utf-8")
-        files[readme] = publish.markdown.fill_readme(text, trials, place=str(readme))
+    place = readme or Path("README.md")
+    text = place.read_text(encoding="utf-8") if place.is_file() else None
+    if text is not None and (readme is not None or publish.markdown.BEGIN in text):
+        files[place] = publish.markdown.fill_readme(text, trials, place=str(place))
     stale = [path for path, text in files.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     if check:
         for path in stale:

@@ -2,9 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from bench.contract import Device, Mode, Tier
 from bench.errors import InputError, validation_message
@@ -185,6 +185,16 @@ class Trial(Value):
     source: Source
     conditions: Conditions
     stderr_tail: str | None = None
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        """A record that names another task than it carries would stand in the wrong table."""
+        task, case = self.task, self.case
+        if (case.task, case.fingerprint, case.batch_size) != (task.name, task.fingerprint, task.batch_size):
+            raise ValueError(f"case: is of task {case.task} {case.fingerprint}, the record holds {task.fingerprint}")
+        if self.status == "ok" and (self.measurements is None or self.certificate is None):
+            raise ValueError("status: is ok without measurements or certificate")
+        return self
 
     def to_json(self) -> str:
         """The file's text: stable order of keys, one line a list of numbers."""

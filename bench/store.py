@@ -74,25 +74,25 @@ def locked(results: Path) -> Iterator[None]:
     path = results / ".lock"
     try:
         results.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise NoSpace(f"{results}: no space left; free some") from None
         raise InputError(f"{results}: cannot be used for results ({error.strerror}); check --results") from None
-    with file:
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
+            holder = os.read(lock, 20).decode(errors="replace").strip() or "unknown"
             raise InputError(
                 f"{results}: another run (process {holder}) is writing here; wait for it, or take another --results"
             ) from None
-        with contextlib.suppress(OSError):  # the number is a courtesy; the lock holds without it
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+        with contextlib.suppress(OSError):  # the number is a courtesy; the lock holds without it, on a full disk too
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
         yield
+    finally:
+        os.close(lock)
 
 
 def create_run(results: Path, plan: Plan, machine_name: str) -> Path:

@@ -4,7 +4,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.contract import ENTRIES
+import numpy as np
+
+from bench.contract import ENTRIES, Data
 from bench.record import Machine, Status, Trial
 from bench.task import Task, load_task
 
@@ -163,3 +165,26 @@ def make_record(trial: Trial, results: Path = Path("results")) -> tuple[Path, Tr
     place, case = trial.placement, trial.case
     folder = results / "raw" / trial.started_utc[:10] / trial.machine.name / place.run
     return folder / f"block-{place.block:03d}_{case.entry}_{case.device}_t{case.threads}.json", trial
+
+
+# One of each optimiser that a task can name, with and without weight decay.
+OPTIMIZERS = (
+    {"name": "sgd", "learning_rate": 0.01},
+    {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9},
+    {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.001},
+    {"name": "rmsprop", "learning_rate": 0.001, "rho": 0.9, "eps": 1e-7},
+    {"name": "rmsprop", "learning_rate": 0.001, "rho": 0.9, "eps": 1e-7, "weight_decay": 0.001},
+    {"name": "adam", "learning_rate": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    {"name": "adam", "learning_rate": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.001},
+    {"name": "adamw", "learning_rate": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01},
+)
+
+
+def small_data(task: Task, rows: int) -> Data:
+    """Random images in [0, 1] and random labels in the task's dtype, read-only as the real ones are."""
+    generator = np.random.default_rng(0)
+    images = generator.random((rows, task.layers[0])).astype(task.dtype)
+    labels = generator.integers(0, task.layers[-1], rows)
+    for array in (images, labels):
+        array.flags.writeable = False
+    return Data(images=images, labels=labels)

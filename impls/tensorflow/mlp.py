@@ -100,7 +100,7 @@ class Trainer:
     def train(self, batches: NDArray[np.int64]) -> NDArray[np.float32]:
         """See bench.contract."""
         # 6. Training takes the steps in the order of the given batches, and ends when the losses are on the host.
-        order = tf.constant(batches)
+        order = tf.unstack(tf.constant(batches))  # iterating a tensor slices it step by step, a quarter slower in all
         losses = tf.stack([self.step(rows) for rows in order])
         return losses.numpy().astype(np.float32, copy=False)
 

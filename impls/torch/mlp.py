@@ -104,7 +104,7 @@ class Trainer:
     def step(self, rows: torch.Tensor) -> torch.Tensor:
         """One step on the rows (batch,) of the training set; returns the loss before it."""
         # 5. A step takes the batch's rows, computes the loss, its gradients, and updates the parameters once.
-        images, labels = self.images[rows], self.labels[rows]
+        images, labels = self.images.index_select(0, rows), self.labels.index_select(0, rows)
         self.optimizer.zero_grad()
         # 3. The loss is the mean over the batch of the cross-entropy, computed from the logits.
         loss = F.cross_entropy(self.network(images), labels)

@@ -34,7 +34,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
         (("run", "--threads", "-1"), "--threads -1", "must be at least 1"),
         (("run", "--threads", "0"), "--threads 0", "must be at least 1"),
         (("run", "--threads", "4096"), "this machine gives", "take at most"),
-        (("run", "--threads", "two"), "'two' is not a valid int", "--help"),
+        (("run", "--threads", "two"), "'--threads'", "--help"),
         (("run", "--batch-size", "60001"), "batch_size: must be at most 60000", "is 60001"),
         (("run", "--batch-size", "0"), "batch_size", "greater than or equal to 1, is 0"),
         (("run", "--blocks", "0"), "--blocks 0", "must be at least 1"),

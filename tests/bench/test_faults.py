@@ -242,7 +242,6 @@ def test_resume_with_other_flags_finds_no_run(hanging: tuple[subprocess.Popen[st
 FULL_DISK = """
 set -e
 mount -t tmpfs -o size={size} tmpfs {folder}
-{fill}
 set +e
 {command} --results {folder}/results
 code=$?
@@ -253,30 +252,36 @@ exit $code
 
 
 @pytest.mark.parametrize(
-    ("size", "fill"),
+    ("size", "entry", "place"),
     [
-        # Fails before a trial is run for nothing.
-        ("900k", "true"),
-        # Passes the check before the trial; the disk is filled while the trial runs, and its record meets a full disk.
-        ("4m", "(sleep 0.7; cat /dev/zero > {folder}/fill) 2>/dev/null &"),
+        ("900k", "good", "under 1 MiB left on the disk"),  # before a trial is run for nothing
+        ("4m", "fills", "no space left for a record"),  # the trial itself fills the disk, and its record finds it full
+        ("4k", "good", "no space left"),  # not even the plan fits
     ],
 )
-def test_a_full_disk_is_one_clear_line_and_no_half_file(tmp_path: Path, size: str, fill: str) -> None:
+def test_a_full_disk_is_one_clear_line_and_no_half_file(tmp_path: Path, size: str, entry: str, place: str) -> None:
     """On a real file system without room: exit 2, one line with the remedy, nothing half written."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = " ".join((*BENCH, *TINY, "--entry", "tests.plugins.good"))
-    script = FULL_DISK.format(size=size, folder=folder, command=command, fill=fill.format(folder=folder))
+    command = " ".join((*BENCH, *TINY, "--entry", f"tests.plugins.{entry}"))
+    script = FULL_DISK.format(size=size, folder=folder, command=command)
     # A mount of its own in a namespace of its own: it goes with the process.
     unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
     if subprocess.run([*unshare, "mount", "-t", "tmpfs", "tmpfs", str(folder)], capture_output=True).returncode:
         pytest.skip("this system lets no unprivileged process mount a file system")
-    done = subprocess.run([*unshare, "bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [*unshare, "bash", "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "FILLS_FILE": str(folder / "fill")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     complaints = [line for line in done.stderr.splitlines() if line.startswith("bench:")]
 
     assert 2 == done.returncode, done.stderr
     assert 1 == len(complaints), done.stderr
-    assert "free some" in complaints[0]
+    assert (True, True) == (place in complaints[0], "free some" in complaints[0])
     assert "Traceback" not in done.stderr
     assert "" == done.stdout
 

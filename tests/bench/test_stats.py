@@ -88,7 +88,7 @@ def test_time_to_first_step_is_import_build_and_first_step() -> None:
         make_trial(status="refused", reason="no"),
         make_trial(status="timed-out", reason="too long"),
         make_trial(certificate="refused", certificate_reason="loss differs"),
-        make_trial(certificate=None),
+        make_trial().model_copy(update={"certificate": None}),
     ],
     ids=["refused", "timed-out", "certificate refused", "no certificate"],
 )

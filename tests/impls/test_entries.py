@@ -1,0 +1,137 @@
+"""Every entry keeps the contract and does the task's arithmetic."""
+
+import importlib
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from bench.contract import ENTRIES, Entry, Refusal, Settings
+from bench.inputs import initial_params
+from bench.oracle import Oracle
+from bench.task import Task, load_task
+from tests.make import OPTIMIZERS, small_data
+
+DOUBLE = load_task("mlp-tiny").changed(dtype="float64", layers=(784, 24, 16, 10), batch_size=32)
+SINGLE = DOUBLE.changed(dtype="float32")
+BATCHES = np.random.default_rng(1).integers(0, 512, (100, 32))
+BATCHES.flags.writeable = False
+_configured: set[str] = set()
+
+
+@pytest.fixture(params=ENTRIES, ids=lambda entry: entry.name)
+def module(request: pytest.FixtureRequest) -> ModuleType:
+    """The entry's module, its framework configured once in this process."""
+    entry: Entry = request.param
+    found = importlib.import_module(entry.module)
+    if entry.framework not in _configured:
+        found.configure(Settings(device="cpu", threads=1))
+        _configured.add(entry.framework)
+    return found
+
+
+def deviation(module: ModuleType, task: Task) -> float:
+    """The largest deviation of a parameter from the oracle's after 100 steps, relative to its array's largest."""
+    data, params = small_data(task, 512), initial_params(task, 0)
+    trainer, oracle = module.build(task, params, data), Oracle(task, params, data)
+    trainer.train(BATCHES)
+    for rows in BATCHES:
+        oracle.step(rows)
+    pairs = zip(trainer.params(), oracle.params(), strict=True)
+    return max(float(np.abs(a - b).max() / np.abs(b).max()) for x, y in pairs for a, b in zip(x, y, strict=True))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: f"{o['name']}-{o.get('weight_decay', 0)}")
+def test_in_float64_an_entry_follows_the_oracle_for_100_steps(module: ModuleType, optimizer: dict) -> None:
+    """Every optimiser: parameters within 1e-10, which no other algorithm reaches."""
+    assert deviation(module, DOUBLE.changed(optimizer=optimizer)) < 1e-10
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+def test_in_float64_every_activation_is_exact(module: ModuleType, activation: str) -> None:
+    """GELU by the error function, not by its approximation."""
+    assert deviation(module, DOUBLE.changed(activation=activation)) < 1e-10
+
+
+def test_the_comparison_with_the_oracle_can_fail(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A learning rate off by one part in a million is found."""
+    optimizer = DOUBLE.optimizer
+    wrong = optimizer.model_copy(update={"learning_rate": optimizer.learning_rate * (1 + 1e-6)})
+    build = module.build
+    monkeypatch.setattr(module, "build", lambda task, *rest: build(task.model_copy(update={"optimizer": wrong}), *rest))
+
+    assert deviation(module, DOUBLE) > 1e-10
+
+
+def test_shapes_and_dtypes_are_those_of_the_contract(module: ModuleType) -> None:
+    """Losses float32 (steps,); logits (n, classes) in the task's dtype; parameters (fan_in, fan_out), (fan_out,)."""
+    data = small_data(SINGLE, 512)
+    trainer = module.build(SINGLE, initial_params(SINGLE, 0), data)
+    losses, logits = trainer.train(BATCHES[:3]), trainer.logits(data.images[:5])
+
+    assert (np.ndarray, np.float32, (3,)) == (type(losses), losses.dtype, losses.shape)
+    assert (np.ndarray, np.float32, (5, 10)) == (type(logits), logits.dtype, logits.shape)
+    assert [((784, 24), (24,)), ((24, 16), (16,)), ((16, 10), (10,))] == [
+        (weight.shape, bias.shape) for weight, bias in trainer.params()
+    ]
+
+
+def test_the_trainer_starts_from_the_given_parameters(module: ModuleType) -> None:
+    """To the bit, and in the contract's layout."""
+    params = initial_params(SINGLE, 0)
+    found = module.build(SINGLE, params, small_data(SINGLE, 64)).params()
+
+    assert all((a == b).all() for x, y in zip(found, params, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def test_parameters_are_copies(module: ModuleType) -> None:
+    """What was asked for once does not move with the training."""
+    trainer = module.build(SINGLE, initial_params(SINGLE, 0), small_data(SINGLE, 512))
+    before = trainer.params()
+    kept = [weight.copy() for weight, _ in before]
+    trainer.train(BATCHES[:2])
+
+    assert all((weight == copy).all() for (weight, _), copy in zip(before, kept, strict=True))
+    assert any((weight != copy).any() for (weight, _), copy in zip(trainer.params(), kept, strict=True))
+
+
+def test_steps_one_by_one_are_steps_all_at_once(module: ModuleType) -> None:
+    """The way in which the batches arrive does not change the training."""
+    data, params = small_data(SINGLE, 512), initial_params(SINGLE, 0)
+    one, many = module.build(SINGLE, params, data), module.build(SINGLE, params, data)
+    single = np.concatenate([one.train(BATCHES[step : step + 1]) for step in range(8)])
+
+    np.testing.assert_allclose(many.train(BATCHES[:8]), single, rtol=1e-6)
+
+
+def test_two_trainers_do_not_touch_each_other(module: ModuleType) -> None:
+    """The certificate's trainer lives beside others in its process."""
+    data, params = small_data(SINGLE, 512), initial_params(SINGLE, 0)
+    first, second = module.build(SINGLE, params, data), module.build(SINGLE, params, data)
+    first.train(BATCHES[:5])
+
+    np.testing.assert_array_equal(second.params()[0][0], params[0][0])
+
+
+def test_an_evaluation_does_not_train(module: ModuleType) -> None:
+    """Logits twice are the same, and the parameters stay."""
+    data = small_data(SINGLE, 512)
+    trainer = module.build(SINGLE, initial_params(SINGLE, 0), data)
+
+    np.testing.assert_array_equal(trainer.logits(data.images[:5]), trainer.logits(data.images[:5]))
+
+
+def test_a_device_that_is_not_there_is_refused(module: ModuleType) -> None:
+    """Never a silent fall-back to the CPU."""
+    from bench.probes.gpu import list_gpus
+
+    if list_gpus()[0]:
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(Refusal, match=r"CUDA|cuda"):
+        module.configure(Settings(device="cuda", threads=1))
+
+
+def test_versions_name_the_framework(module: ModuleType) -> None:
+    """Non-empty strings."""
+    assert all(isinstance(value, str) and value for value in module.versions().values())
+    assert len(module.versions()) >= 1
