@@ -1,0 +1,1 @@
+"""What measures speed: run by hand or by their own make targets, never asserted in `make test`."""
