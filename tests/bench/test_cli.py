@@ -55,12 +55,15 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused_in_one_line(
-    arguments: tuple[str, ...], cause: str, remedy: str
+    tmp_path: Path, arguments: tuple[str, ...], cause: str, remedy: str
 ) -> None:
-    """Cause and remedy are in the line."""
+    """Cause and remedy are in the line, and nothing is written."""
+    if arguments[0] == "run" and "--results" not in arguments:
+        arguments = (*arguments, "--results", str(tmp_path))
     line = one_line(bench(*arguments))
 
     assert (True, True) == (cause in line, remedy in line), line
+    assert [] == list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
