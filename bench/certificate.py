@@ -49,9 +49,16 @@ def certify(
 
 
 def _deviations(losses: NDArray[np.float32], expected: list[float]) -> list[float | None]:
-    """|loss - expected| / |expected| of each step; None where the loss is not finite."""
+    """|loss - expected| / |expected| of each step; None where either is not finite.
+
+    Against the smallest normal float32 where the oracle's loss is 0: then only a loss of 0 is within the tolerance.
+    """
+    floor = float(np.finfo(np.float32).tiny)
     pairs = zip(losses.tolist(), expected, strict=True)
-    return [abs(loss - true) / abs(true) if np.isfinite(loss) else None for loss, true in pairs]
+    return [
+        abs(loss - true) / max(abs(true), floor) if np.isfinite(loss) and np.isfinite(true) else None
+        for loss, true in pairs
+    ]
 
 
 def _fault(

@@ -135,7 +135,7 @@ def _new_plan(
     if batch_sizes:
         loaded = [task.changed(batch_size=size) for task in loaded for size in batch_sizes]
     plan.check_unique(loaded)
-    names = list(dict.fromkeys(entries)) if entries else [entry.name for entry in ENTRIES]
+    names = list(dict.fromkeys(entries or chosen.entries or [entry.name for entry in ENTRIES]))
     for name in names:
         plan.find_entry(name)
     for device in devices or ():

@@ -133,9 +133,9 @@ class Task(Spec):
         if last != classes:
             place = f"layers[{len(self.layers) - 1}]"
             raise ValueError(f"{place}: must be {classes}, the classes of {self.data}, is {last}")
-        if self.batch_size > rows:
-            place = "batch_size"
-            raise ValueError(f"{place}: must be at most {rows}, the training rows of {self.data}, is {self.batch_size}")
+        if self.batch_size > rows // 2:  # an epoch is two calls (docs/decisions/0001), so two batches at least
+            limit = f"{rows // 2}, half the {rows} training rows of {self.data}"
+            raise ValueError(f"batch_size: must be at most {limit}, is {self.batch_size}")
         return self
 
     @property

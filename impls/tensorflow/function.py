@@ -15,7 +15,7 @@ class Trainer(mlp.Trainer):
 
     def __init__(self, task: Task, params: Params, data: Data) -> None:
         super().__init__(task, params, data)
-        self._graph = tf.function(super().step)
+        self._graph = tf.function(super().step, jit_compile=False)
 
     def step(self, rows: tf.Tensor) -> tf.Tensor:
         """One step on the rows (batch,) of the training set; returns the loss before it."""

@@ -25,6 +25,7 @@ def configure(settings: Settings) -> None:
     for gpu in gpus[:1] if settings.device == "cuda" else []:
         tf.config.experimental.set_memory_growth(gpu, True)  # else it takes the whole card
     tf.config.set_soft_device_placement(False)  # what has no kernel on the device fails, instead of moving to the CPU
+    # Within an op and between ops: the worker has just so many cores, and torch is given the same two numbers.
     tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
     tf.config.threading.set_inter_op_parallelism_threads(settings.threads)
     tf.config.experimental.enable_tensor_float_32_execution(False)
@@ -61,15 +62,29 @@ def build_optimizer(task: Task, network: keras.Model) -> keras.optimizers.Optimi
     match task.optimizer:
         case Sgd() as o:
             kind = L2Sgd if o.weight_decay else keras.optimizers.SGD
-            optimizer = kind(learning_rate=o.learning_rate, momentum=o.momentum, nesterov=False)
+            optimizer = kind(learning_rate=o.learning_rate, momentum=o.momentum, nesterov=False, weight_decay=None)
         case RmsProp() as o:
             optimizer = RmsPropAsTask(
-                learning_rate=o.learning_rate, rho=o.rho, epsilon=o.eps, momentum=0.0, centered=False
+                learning_rate=o.learning_rate, rho=o.rho, epsilon=o.eps, momentum=0.0, centered=False, weight_decay=None
             )
         case Adam() as o:
-            optimizer = AdamAsTask(learning_rate=o.learning_rate, beta_1=o.beta1, beta_2=o.beta2, epsilon=o.eps)
+            optimizer = AdamAsTask(
+                learning_rate=o.learning_rate,
+                beta_1=o.beta1,
+                beta_2=o.beta2,
+                epsilon=o.eps,
+                amsgrad=False,
+                weight_decay=None,
+            )
         case AdamW() as o:
-            optimizer = AdamWAsTask(learning_rate=o.learning_rate, beta_1=o.beta1, beta_2=o.beta2, epsilon=o.eps)
+            optimizer = AdamWAsTask(
+                learning_rate=o.learning_rate,
+                beta_1=o.beta1,
+                beta_2=o.beta2,
+                epsilon=o.eps,
+                amsgrad=False,
+                weight_decay=None,
+            )
     optimizer.l2 = o.weight_decay
     optimizer.build(network.trainable_variables)
     return optimizer
@@ -100,7 +115,7 @@ class Trainer:
     def train(self, batches: NDArray[np.int64]) -> NDArray[np.float32]:
         """See bench.contract."""
         # 6. Training takes the steps in the order of the given batches, and ends when the losses are on the host.
-        order = tf.unstack(tf.constant(batches))  # iterating a tensor slices it step by step, a quarter slower in all
+        order = tf.unstack(tf.constant(batches))  # iterating a tensor would slice it step by step
         losses = tf.stack([self.step(rows) for rows in order])
         return losses.numpy().astype(np.float32, copy=False)
 

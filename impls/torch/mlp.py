@@ -20,6 +20,7 @@ def configure(settings: Settings) -> None:
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise Refusal("PyTorch finds no CUDA device")
     DEVICE = settings.device
+    # Within an op and between ops: the worker has just so many cores, and TensorFlow is given the same two numbers.
     torch.set_num_threads(settings.threads)
     torch.set_num_interop_threads(settings.threads)
     torch.backends.fp32_precision = "ieee"

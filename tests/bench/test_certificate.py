@@ -81,6 +81,14 @@ def test_a_loss_that_is_no_number_is_refused(value: float) -> None:
     assert "loss of step 7 is not finite" in certificate.reason
 
 
+def test_where_the_oracle_has_no_number_nothing_is_certified() -> None:
+    """Parameters so large that the oracle overflows: refused, not compared with infinity."""
+    params = [(weight * 1e200, bias) for weight, bias in initial_params(TASK.changed(dtype="float64"), 0)]
+    certificate = certify(TASK, params=params, data=DATA, batches=BATCHES, losses=losses())
+
+    assert "refused" == certificate.verdict
+
+
 def test_the_tolerance_is_that_of_the_release() -> None:
     """It may be tightened, never raised."""
     assert TOLERANCE <= 1e-5

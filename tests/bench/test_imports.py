@@ -47,7 +47,7 @@ def imports_of(source: str) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or ".")
+            found.add("." * node.level + (node.module or ""))
     return found
 
 
@@ -57,8 +57,8 @@ def forbidden(path: Path, source: str) -> set[str]:
     allowed = {"bench.task", "bench.contract"}
     if framework == "numpy":
         allowed |= {"bench.oracle"}  # docs/decisions/0006
-    ours = {name for name in imports_of(source) if name.split(".")[0] in ("bench", "impls")}
-    return {name for name in ours if name not in allowed and not name.startswith(f"impls.{framework}")}
+    ours = {name for name in imports_of(source) if name.split(".")[0] in ("bench", "impls", "")}
+    return {name for name in ours if name not in allowed and not f"{name}.".startswith(f"impls.{framework}.")}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,14 @@ def test_an_implementation_imports_the_task_and_the_contract_alone(path: Path) -
 
 
 @pytest.mark.parametrize(
-    "line", ["import bench.measure", "from bench.record import Trial", "from impls.tensorflow import mlp"]
+    "line",
+    [
+        "import bench.measure",
+        "from bench.record import Trial",
+        "from impls.tensorflow import mlp",
+        "from ..tensorflow import mlp",
+        "from impls.torchlike import mlp",
+    ],
 )
 def test_a_forbidden_import_is_found(line: str) -> None:
     """The check above can fail."""

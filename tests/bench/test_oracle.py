@@ -50,7 +50,7 @@ def test_gradients_are_those_of_finite_differences(activation: str) -> None:
     assert largest_gap(one, one.gradients(ROWS)[1]) < 1e-8
 
 
-@pytest.mark.parametrize("fault", ["sum for mean", "bias forgotten", "transposed slope"])
+@pytest.mark.parametrize("fault", ["sum for mean", "bias forgotten", "wrong sign"])
 def test_a_wrong_gradient_is_found_by_finite_differences(fault: str) -> None:
     """The check above can fail."""
     one = oracle(SMALL)

@@ -63,6 +63,17 @@ def test_the_comparison_with_the_oracle_can_fail(module: ModuleType, monkeypatch
     assert deviation(module, DOUBLE) > 1e-10
 
 
+def test_in_float32_the_first_losses_are_the_oracles(module: ModuleType) -> None:
+    """The loss of each step before its update: one taken after it would be that of another step."""
+    data, params = small_data(SINGLE, 512), initial_params(SINGLE, 0)
+    losses = module.build(SINGLE, params, data).train(BATCHES[:20])
+    oracle = Oracle(SINGLE, params, data)
+    expected = [oracle.step(rows) for rows in BATCHES[:20]]
+
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    assert not np.allclose(losses[1:], expected[:-1], rtol=1e-5)
+
+
 def test_shapes_and_dtypes_are_those_of_the_contract(module: ModuleType) -> None:
     """Losses float32 (steps,); logits (n, classes) in the task's dtype; parameters (fan_in, fan_out), (fan_out,)."""
     data = small_data(SINGLE, 512)
@@ -118,7 +129,10 @@ def test_an_evaluation_does_not_train(module: ModuleType) -> None:
     data = small_data(SINGLE, 512)
     trainer = module.build(SINGLE, initial_params(SINGLE, 0), data)
 
+    before = trainer.params()
+
     np.testing.assert_array_equal(trainer.logits(data.images[:5]), trainer.logits(data.images[:5]))
+    np.testing.assert_array_equal(trainer.params()[0][0], before[0][0])
 
 
 def test_a_device_that_is_not_there_is_refused(module: ModuleType) -> None:
