@@ -66,13 +66,16 @@ def test_a_single_epoch_is_used_and_flagged() -> None:
     assert ((task.steps_per_epoch - 1) * 64 / 2.0, True, False) == actual
 
 
-def test_an_epoch_of_one_batch_is_measured_by_that_batch() -> None:
-    """A batch as large as the data leaves no window; the value is never a division by zero."""
-    trial = make_trial(task=make_task(batch_size=60_000))
+def test_an_epoch_without_a_window_is_measured_by_its_batch() -> None:
+    """A record whose epochs hold a single batch has no window; its value is never a division by zero."""
+    trial = make_trial()
+    assert trial.measurements is not None
+    single = [epoch.model_copy(update={"window_steps": 0, "window_seconds": 0.0}) for epoch in trial.measurements.epochs]
+    trial = trial.model_copy(update={"measurements": trial.measurements.model_copy(update={"epochs": single})})
 
     actual = samples_per_second(trial)
 
-    assert pytest.approx(60_000 / 0.001) == actual
+    assert pytest.approx(64 / 0.001) == actual
 
 
 def test_time_to_first_step_is_import_build_and_first_step() -> None:
