@@ -54,6 +54,10 @@ class Trainer(Protocol):
     def params(self) -> Params:
         """Copies of the present parameters, on the host. Never timed."""
 
+    # Optional, for an entry that traces or compiles: `compilations(self) -> int`, how many programs this trainer has
+    # traced or compiled so far. Read around each timed window, never inside: a window in which it grows fails the
+    # trial.
+
 
 class EntryModule(Protocol):
     """A module that is an entry. `build` and `train` are timed, the rest never."""
@@ -66,6 +70,9 @@ class EntryModule(Protocol):
 
     def build(self, task: Task, params: Params, data: Data) -> Trainer:
         """Put data and parameters onto the device. Copies; the arrays are read-only and not kept."""
+
+    # Optional, where the framework can tell: `host_reads(trainer, batches) -> list[str]` trains the steps of batches
+    # under observation and names each place where a value of the device was read on the host in between. Never timed.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +90,13 @@ class Entry:
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
-        name="numpy", module="impls.numpy.mlp", framework="numpy", mode="eager", tier="as-written", packages=("numpy",)
+        name="numpy",
+        module="impls.numpy.mlp",
+        framework="numpy",
+        mode="eager",
+        tier="as-written",
+        packages=("numpy",),
+        devices=("cpu",),
     ),
     Entry(
         name="torch-eager",
@@ -91,6 +104,33 @@ ENTRIES: tuple[Entry, ...] = (
         framework="torch",
         mode="eager",
         tier="as-written",
+        packages=("torch",),
+        devices=("cpu", "cuda"),
+    ),
+    Entry(
+        name="torch-loader",
+        module="impls.torch.loader",
+        framework="torch",
+        mode="eager",
+        tier="as-written",
+        packages=("torch",),
+        devices=("cpu", "cuda"),
+    ),
+    Entry(
+        name="torch-compile",
+        module="impls.torch.compiled",
+        framework="torch",
+        mode="compiled",
+        tier="as-written",
+        packages=("torch",),
+        devices=("cpu", "cuda"),
+    ),
+    Entry(
+        name="torch-tuned",
+        module="impls.torch.tuned",
+        framework="torch",
+        mode="compiled",
+        tier="tuned",
         packages=("torch",),
         devices=("cpu", "cuda"),
     ),
@@ -111,5 +151,86 @@ ENTRIES: tuple[Entry, ...] = (
         tier="as-written",
         packages=("tensorflow", "keras"),
         devices=("cpu", "cuda"),
+    ),
+    Entry(
+        name="tensorflow-data",
+        module="impls.tensorflow.data",
+        framework="tensorflow",
+        mode="graph",
+        tier="as-written",
+        packages=("tensorflow", "keras"),
+        devices=("cpu", "cuda"),
+    ),
+    Entry(
+        name="tensorflow-xla",
+        module="impls.tensorflow.xla",
+        framework="tensorflow",
+        mode="compiled",
+        tier="as-written",
+        packages=("tensorflow", "keras"),
+        devices=("cpu", "cuda"),
+    ),
+    Entry(
+        name="tensorflow-loop",
+        module="impls.tensorflow.loop",
+        framework="tensorflow",
+        mode="whole-loop",
+        tier="tuned",
+        packages=("tensorflow", "keras"),
+        devices=("cpu", "cuda"),
+    ),
+    Entry(
+        name="keras-fit",
+        module="impls.keras.fit",
+        framework="keras",
+        mode="whole-loop",
+        tier="as-written",
+        packages=("tensorflow", "keras"),
+        devices=("cpu", "cuda"),
+    ),
+    Entry(
+        name="keras-jax",
+        module="impls.keras.fit_jax",
+        framework="keras",
+        mode="whole-loop",
+        tier="as-written",
+        packages=("jax", "keras"),
+        devices=("cpu",),
+    ),
+    Entry(
+        name="keras-torch",
+        module="impls.keras.fit_torch",
+        framework="keras",
+        mode="whole-loop",
+        tier="as-written",
+        packages=("torch", "keras"),
+        devices=("cpu", "cuda"),
+    ),
+    Entry(
+        name="jax-jit",
+        module="impls.jax.mlp",
+        framework="jax",
+        mode="compiled",
+        tier="as-written",
+        packages=("jax", "jaxlib"),
+        devices=("cpu", "cuda"),
+    ),
+    Entry(
+        name="jax-scan",
+        module="impls.jax.scan",
+        framework="jax",
+        mode="whole-loop",
+        tier="tuned",
+        packages=("jax", "jaxlib"),
+        devices=("cpu", "cuda"),
+    ),
+    Entry(
+        name="sklearn",
+        module="impls.sklearn.mlp",
+        framework="sklearn",
+        mode="eager",
+        tier="as-written",
+        packages=("scikit-learn",),
+        devices=("cpu",),
     ),
 )

@@ -111,10 +111,10 @@ class Oracle:
         if not isinstance(optimizer, AdamW) and optimizer.weight_decay:
             g = g + optimizer.weight_decay * p
         match optimizer:
-            case Sgd(learning_rate=rate, momentum=momentum):
+            case Sgd(momentum=momentum):
                 m *= momentum
                 m += g
-                p -= rate * m
+                p -= optimizer.rate(t - 1) * m
             case RmsProp(learning_rate=rate, rho=rho, eps=eps):
                 s *= rho
                 s += (1 - rho) * g * g

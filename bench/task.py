@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -37,16 +38,36 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+def _power_of_two(value: float) -> float:
+    """Refuse a factor that would round: a float32 rate times a power of two is exact in every arithmetic."""
+    if math.frexp(value)[0] != 0.5:
+        raise ValueError("must be a power of two, such as 0.5 or 0.125, so that every framework gets the same rate")
+    return value
+
+
+class StepDecay(Spec):
+    """The rate is multiplied by `factor` after every `every_steps` steps, counted from the start of the training."""
+
+    factor: Annotated[float, Field(gt=0, lt=1), AfterValidator(_power_of_two)]
+    every_steps: Annotated[int, Field(ge=1)]
+
+
 class Sgd(Spec):
     """Gradient descent, with momentum where it is above 0.
 
-    g = dL/dp + weight_decay * p;  v = momentum * v + g;  p = p - learning_rate * v.  v starts at 0.
+    g = dL/dp + weight_decay * p;  v = momentum * v + g;  p = p - rate(t) * v.  v starts at 0.
+    rate(t) = learning_rate * decay.factor^floor(t / decay.every_steps),  t = 0, 1, ...; learning_rate without a decay.
     """
 
     name: Literal["sgd"]
     learning_rate: Positive
     momentum: Fraction = 0.0
     weight_decay: NotNegative = 0.0
+    decay: StepDecay | None = None
+
+    def rate(self, step: int) -> float:
+        """The rate of a step, counted from 0."""
+        return self.learning_rate * (self.decay.factor ** (step // self.decay.every_steps) if self.decay else 1.0)
 
 
 class RmsProp(Spec):
@@ -145,8 +166,11 @@ class Task(Spec):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (16 hex digits) of the canonical JSON of all that decides the arithmetic: not the name, the title."""
-        facts = self.model_dump(mode="json", exclude={"name", "title"})
+        """SHA-256 (16 hex digits) of the canonical JSON of all that decides the arithmetic: not the name, the title.
+
+        Keys that are None are left out, so that a new optional key does not orphan the results of older tasks.
+        """
+        facts = self.model_dump(mode="json", exclude={"name", "title"}, exclude_none=True)
         canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

@@ -76,7 +76,8 @@ def by_the_book(optimizer: dict, p: float, gradients: list[float]) -> float:
             g = g + decay * p
         if optimizer["name"] == "sgd":
             v = optimizer.get("momentum", 0.0) * v + g
-            p = p - rate * v
+            fall = optimizer.get("decay") or {"factor": 1.0, "every_steps": 1}
+            p = p - rate * fall["factor"] ** ((t - 1) // fall["every_steps"]) * v
         elif optimizer["name"] == "rmsprop":
             s = optimizer["rho"] * s + (1 - optimizer["rho"]) * g**2
             p = p - rate * g / (s**0.5 + optimizer["eps"])
@@ -87,7 +88,10 @@ def by_the_book(optimizer: dict, p: float, gradients: list[float]) -> float:
     return p
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: f"{o['name']}-{o.get('weight_decay', 0)}")
+FALLING = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9, "decay": {"factor": 0.5, "every_steps": 2}}
+
+
+@pytest.mark.parametrize("optimizer", (*OPTIMIZERS, FALLING), ids=str)
 def test_each_optimiser_follows_its_formula(optimizer: dict) -> None:
     """Five updates with given gradients, number by number."""
     task = SMALL.changed(optimizer=optimizer)

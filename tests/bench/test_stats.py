@@ -70,7 +70,9 @@ def test_an_epoch_without_a_window_is_measured_by_its_batch() -> None:
     """A record whose epochs hold a single batch has no window; its value is never a division by zero."""
     trial = make_trial()
     assert trial.measurements is not None
-    single = [epoch.model_copy(update={"window_steps": 0, "window_seconds": 0.0}) for epoch in trial.measurements.epochs]
+    single = [
+        epoch.model_copy(update={"window_steps": 0, "window_seconds": 0.0}) for epoch in trial.measurements.epochs
+    ]
     trial = trial.model_copy(update={"measurements": trial.measurements.model_copy(update={"epochs": single})})
 
     actual = samples_per_second(trial)

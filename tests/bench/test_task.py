@@ -74,6 +74,17 @@ def test_hyperparameters_are_values_of_float32() -> None:
     assert float(np.float32(0.1)) == mlp.optimizer.learning_rate != 0.1
 
 
+def test_a_rate_falls_by_exact_factors_alone() -> None:
+    """A power of two times a float32 rate is exact, so every framework reaches the same rate."""
+    falling = {"name": "sgd", "learning_rate": 0.1, "decay": {"factor": 0.5, "every_steps": 3}}
+    optimizer = load_task("mlp").changed(optimizer=falling).optimizer
+    rates = [optimizer.rate(step) / optimizer.learning_rate for step in (0, 2, 3, 5, 6)]
+
+    assert [1.0, 1.0, 0.5, 0.5, 0.25] == rates
+    with pytest.raises(InputError, match=r"decay\.factor: must be a power of two"):
+        load_task("mlp").changed(optimizer=falling | {"decay": {"factor": 0.1, "every_steps": 3}})
+
+
 def test_a_changed_task_is_validated_anew() -> None:
     """changed() does not let in what the file could not."""
     with pytest.raises(InputError, match="batch_size: input should be greater than or equal to 1, is 0"):

@@ -41,7 +41,7 @@ def deviation(module: ModuleType, task: Task) -> float:
     return max(float(np.abs(a - b).max() / np.abs(b).max()) for x, y in pairs for a, b in zip(x, y, strict=True))
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: f"{o['name']}-{o.get('weight_decay', 0)}")
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 def test_in_float64_an_entry_follows_the_oracle_for_100_steps(module: ModuleType, optimizer: dict) -> None:
     """Every optimiser: parameters within 1e-10, which no other algorithm reaches."""
     assert deviation(module, DOUBLE.changed(optimizer=optimizer)) < 1e-10

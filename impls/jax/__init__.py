@@ -1,0 +1,1 @@
+"""The entries of jax; README.md beside this file says what was tried."""
