@@ -91,7 +91,7 @@ def by_the_book(optimizer: dict, p: float, gradients: list[float]) -> float:
 FALLING = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9, "decay": {"factor": 0.5, "every_steps": 2}}
 
 
-@pytest.mark.parametrize("optimizer", (*OPTIMIZERS, FALLING), ids=str)
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, FALLING], ids=str)
 def test_each_optimiser_follows_its_formula(optimizer: dict) -> None:
     """Five updates with given gradients, number by number."""
     task = SMALL.changed(optimizer=optimizer)
