@@ -1,12 +1,16 @@
 """torch-eager: the task as PyTorch's own guide writes it."""
 
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.contract import Array, Data, Params, Refusal, Settings
 from bench.task import Adam, AdamW, RmsProp, Sgd, Task
@@ -92,6 +96,14 @@ def build_optimizer(task: Task, network: nn.Module) -> torch.optim.Optimizer:
             )
 
 
+def _build_schedule(task: Task, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler | None:
+    """The falling rate of the task, where it has one; its factor is a power of two, so that products are exact."""
+    match task.optimizer:
+        case Sgd(decay=decay) if decay is not None:
+            return torch.optim.lr_scheduler.StepLR(optimizer, step_size=decay.every_steps, gamma=decay.factor)
+    return None
+
+
 class Trainer:
     """See bench.contract."""
 
@@ -101,6 +113,7 @@ class Trainer:
         self.labels = torch.tensor(data.labels, device=DEVICE)  # (n,)
         self.network = build_network(task, params)
         self.optimizer = build_optimizer(task, self.network)
+        self.schedule = _build_schedule(task, self.optimizer)
 
     def step(self, rows: torch.Tensor) -> torch.Tensor:
         """One step on the rows (batch,) of the training set; returns the loss before it."""
@@ -111,6 +124,8 @@ class Trainer:
         loss = F.cross_entropy(self.network(images), labels)
         loss.backward()
         self.optimizer.step()
+        if self.schedule is not None:
+            self.schedule.step()
         return loss.detach()
 
     def train(self, batches: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -136,3 +151,42 @@ class Trainer:
 def build(task: Task, params: Params, data: Data) -> Trainer:
     """See bench.contract."""
     return Trainer(task, params, data)
+
+
+def host_reads(trainer: Trainer, batches: NDArray[np.int64]) -> list[str]:
+    """Places where a value of the device was read on the host while the steps of batches were trained."""
+    with _HostReads() as reads:
+        trainer.train(batches)
+    return list(dict.fromkeys(reads.places))
+
+
+class _HostReads(TorchDispatchMode):
+    """Sees every operation that PyTorch dispatches, and notes those that hand a value of the device to the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: list[str] = []
+        self._copies: list[str] = []  # to the host, with nothing done on the device since: the losses leave so
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = op(*args, **(kwargs or {}))
+        given = [x for x in args if isinstance(x, torch.Tensor)]
+        if op is torch.ops.aten._local_scalar_dense.default:  # item(), bool(), float() of a tensor
+            self.places += _places(op) if given[0].device.type == DEVICE else []
+        elif any(x.is_cuda for x in given):
+            if isinstance(result, torch.Tensor) and not result.is_cuda:
+                self._copies += _places(op)
+            else:
+                self.places += self._copies
+                self._copies.clear()
+        return result
+
+
+def _places(op: Any) -> list[str]:
+    """The operation and the last line outside PyTorch that led to it; none for the optimiser's own count of steps."""
+    stack = traceback.extract_stack()
+    if any(frame.name == "_get_value" for frame in stack):  # Adam's count lies on the host, on CUDA too
+        return []
+    frames = stack[: next(n for n, frame in enumerate(stack) if frame.name == "__torch_dispatch__")]
+    line = next(frame for frame in reversed(frames) if not frame.filename.startswith(str(Path(torch.__file__).parent)))
+    return [f"{op.name()} at {Path(line.filename).name}:{line.lineno}: {line.line}"]
