@@ -38,8 +38,9 @@ format: setup ## Let ruff put the code in order
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-generate: setup ## Make the JSON Schema anew
-	$(RUN) bench schema > bench/schema/trial.schema.json
+generate: setup ## Make the JSON Schemas anew
+	$(RUN) bench schema trial > bench/schema/trial.schema.json
+	$(RUN) bench schema certificate > bench/schema/certificate.schema.json
 
 overhead: setup ## What the harness costs: trials against plain scripts, in turn (about 15 minutes)
 	$(RUN) tests.perf.overhead --pairs 10

@@ -1,73 +1,318 @@
-"""Losses of an entry, beside the oracle's on the same inputs -> Certificate. Pure."""
+"""Entry x task -> the parts of its certificate, against the oracle. Pure but for what the entry does.
+
+Part float64: 100 steps in float64, losses, gradients and parameters within 1e-10 of the oracle's, which no other
+algorithm reaches. Part own-dtype: the first steps at the precision that is measured, within a budget that is drawn
+from the oracle itself in that dtype (bench/budget.py). Every step is trained by a call of its own and compared at once;
+then all of them are trained again by two calls, as a measured epoch is.
+"""
+
+import contextlib
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.contract import Data, Params
+from bench import budget
+from bench.budget import Draw, Figures
+from bench.conformance import check_trainer, check_unchanged, checked_logits, checked_losses, checked_params
+from bench.contract import Array, Data, EntryModule, Params, Trainer
+from bench.inputs import first_batches, initial_params, training_rows
 from bench.oracle import Oracle
-from bench.record import Certificate
+from bench.record import Check, Limits, Part, Series
 from bench.task import Task
 
-# In the first steps rounding has had no time to be amplified: honest float32 entries stay near 1e-7 for 20 steps, and
-# a learning rate 1% off is seen at 1e-4. Later, a ReLU that flips its sign makes honest runs differ (docs/method.md).
-CERTIFICATE_STEPS = 20
-# Relative deviation of a loss. float32 keeps 1.2e-7 of a number; sums over 784 terms and some steps lose two digits.
-TOLERANCE = 1e-5
+LIMITS_FILE = Path(__file__).parent / "tolerances.toml"
+LIMITS = Limits.model_validate(tomllib.loads(LIMITS_FILE.read_text(encoding="utf-8")))
+
+# Gradients are read off the parameters: plain gradient descent moves each by rate * gradient. A power of two divides
+# exactly, and 1/8 keeps the rounding of the difference small while the training stays stable.
+GRADIENT_RATE = 0.125
+_LOGITS_OF = 100  # rows that logits are compared on
+_LOSS_ROUNDOFF = 2.0**-24  # losses come as float32, also from a training in float64
+_TINY = float(np.finfo(np.float32).tiny)  # the smallest normal float32 stands for a truth that is 0
+
+Load = Callable[[Task, NDArray[np.int64]], tuple[Data, NDArray[np.int64]]]
 
 
-def certify(
-    task: Task,
-    *,
-    params: Params,
-    data: Data,
-    batches: NDArray[np.int64],
-    losses: NDArray[np.float32],
-    measured_losses: NDArray[np.float32] | None = None,
-) -> Certificate:
-    """Hold losses (steps,) of training on batches (steps, batch_size) against the float64 oracle's.
+class Walker(Protocol):
+    """A training that is followed step by step."""
 
-    `measured_losses`: the first losses of another training on the same inputs, held to the same. The verdict is
-    same-work where every loss is finite and within the tolerance.
+    def step(self, rows: NDArray[np.int64], truth: Sequence[Array]) -> float:
+        """One step on the rows; returns the loss before it. truth: the oracle's inputs to its activations."""
+
+    def flat(self) -> list[Array]:
+        """Weight and bias of each layer in turn."""
+
+    def logits(self, images: Array) -> Array:
+        """(n, pixels) -> (n, classes)."""
+
+
+class _Entry:
+    """An entry's trainer as a walker: a call a step."""
+
+    def __init__(self, trainer: Trainer, task: Task) -> None:
+        check_trainer(trainer)
+        self.trainer, self._task = trainer, task
+
+    def step(self, rows: NDArray[np.int64], _truth: Sequence[Array]) -> float:
+        return float(self.train(rows[np.newaxis])[0])
+
+    def train(self, batches: NDArray[np.int64]) -> NDArray[np.float32]:
+        return checked_losses(self.trainer.train(batches), len(batches))
+
+    def flat(self) -> list[Array]:
+        return checked_params(self.trainer.params(), self._task)
+
+    def logits(self, images: Array) -> Array:
+        return checked_logits(self.trainer.logits(images), len(images), self._task.layers[-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Inputs:
+    """What a training starts from; `entry` makes a trainer of it and sees that it stays as it is."""
+
+    task: Task
+    params: Params
+    data: Data
+    batches: NDArray[np.int64]  # (steps, batch_size), rows of data
+
+    @contextlib.contextmanager
+    def entry(self, module: EntryModule) -> Iterator[_Entry]:
+        """A trainer of the entry on these inputs. Raises ContractBroken where it writes into them."""
+        given = [*self.params, (self.data.images, self.data.labels)]
+        kept = [(a.copy(), b.copy()) for a, b in given]
+        yield _Entry(module.build(self.task, self.params, self.data), self.task)
+        check_unchanged(kept[:-1], given[:-1])
+        check_unchanged(kept[-1:], given[-1:], "data")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Truth:
+    """What the oracle says of a training: the loss of each step, and itself after the last one."""
+
+    losses: list[float]
+    oracle: Oracle
+    rounding: dict[str, list[float]]  # of gradients read off the parameters, in float64
+
+
+def prove(
+    entry: EntryModule, task: Task, seed: int, *, limits: Limits = LIMITS, load: Load = training_rows
+) -> list[Part]:
+    """The parts of the certificate; they have no faults where the entry does the task's arithmetic.
+
+    Raises ContractBroken where the entry breaks its contract, Refusal where it cannot do the task, and whatever else
+    the entry raises.
     """
-    oracle = Oracle(task, params, data)
-    expected = [oracle.step(rows) for rows in batches]
-    trainer = _deviations(losses, expected)
-    measured = [] if measured_losses is None else _deviations(measured_losses, expected)
-    finite = [deviation for deviation in trainer + measured if deviation is not None]
-    reason = _fault("the trainer's", losses, trainer, expected)
-    if reason is None and measured_losses is not None:
-        reason = _fault("the measured training's", measured_losses, measured, expected)
-    return Certificate(
-        verdict="same-work" if reason is None else "refused",
-        steps=len(batches),
-        tolerance=TOLERANCE,
-        trainer_deviations=trainer,
-        measured_deviations=measured,
-        largest_deviation=max(finite, default=None),
-        reason=reason,
+    parts = [_part("float64", entry, task.changed(dtype="float64"), seed, limits, load)]
+    if task.dtype != "float64":
+        parts.append(_part("own-dtype", entry, task, seed, limits, load))
+    return parts
+
+
+def _part(name: str, entry: EntryModule, task: Task, seed: int, limits: Limits, load: Load) -> Part:
+    steps = limits.float64_steps if name == "float64" else limits.own_dtype_steps
+    data, batches = load(task, first_batches(task, seed, steps))
+    inputs = _Inputs(task=task, params=initial_params(task, seed), data=data, batches=batches)
+    gradient_descent = task.changed(optimizer={"name": "sgd", "learning_rate": GRADIENT_RATE})
+    plain = replace(inputs, task=gradient_descent, batches=batches[: limits.gradient_steps])
+    generator = np.random.default_rng(seed)
+    drawn = 0 if name == "float64" else limits.budget_draws
+
+    ours, *draws, truth = _follow(inputs, entry, _draws(inputs, drawn, generator))
+    whole = _whole_calls(inputs, entry, truth)
+    slopes, *slope_draws, plain_truth = _follow(plain, entry, _draws(plain, drawn, generator), gradients=True)
+
+    figures = ours | whole | slopes
+    if name == "float64":
+        tolerated = {figure: _exact(figure, len(values), plain_truth, limits) for figure, values in figures.items()}
+    else:
+        of_draws = [_as_whole(one) | slope for one, slope in zip(draws, slope_draws, strict=True)]
+        tolerated = budget.tolerances(of_draws, dtype=task.dtype, false_refusal=limits.budget_false_refusal)
+    series = [_series(figure, values, tolerated[figure]) for figure, values in figures.items()]
+    return Part.model_validate(
+        {
+            "name": name,
+            "dtype": task.dtype,
+            "steps": len(batches),
+            "series": series,
+            "faults": [fault for one in series if (fault := fault_of(one)) is not None],
+        }
     )
 
 
-def _deviations(losses: NDArray[np.float32], expected: list[float]) -> list[float | None]:
-    """|loss - expected| / |expected| of each step; None where either is not finite.
+def _draws(inputs: _Inputs, count: int, generator: np.random.Generator) -> list[Draw]:
+    return [Draw(inputs.task, inputs.params, inputs.data, generator) for _ in range(count)]
 
-    Against the smallest normal float32 where the oracle's loss is 0: then only a loss of 0 is within the tolerance.
+
+def _names(task: Task, kind: str) -> list[str]:
+    return [f"{kind} {what} {layer}" for layer in range(len(task.layers) - 1) for what in ("weight", "bias")]
+
+
+def _follow(inputs: _Inputs, module: EntryModule, draws: Sequence[Draw], *, gradients: bool = False) -> tuple[Any, ...]:
+    """Train the entry, the draws and the oracle in step; the Figures of the entry, of each draw, and the _Truth.
+
+    gradients: compare those, read off the parameters of plain gradient descent, in place of losses and parameters.
     """
-    floor = float(np.finfo(np.float32).tiny)
-    pairs = zip(losses.tolist(), expected, strict=True)
-    return [
-        abs(loss - true) / max(abs(true), floor) if np.isfinite(loss) and np.isfinite(true) else None
-        for loss, true in pairs
-    ]
+    task = inputs.task
+    oracle = Oracle(task, inputs.params, inputs.data)
+    names = _names(task, "gradient of" if gradients else "parameter")
+    truth = _Truth(losses=[], oracle=oracle, rounding={name: [] for name in names})
+    with inputs.entry(module) as entry:
+        walkers: list[Walker] = [entry, *draws]
+        found: list[Figures] = [{name: [] for name in ([] if gradients else ["loss"]) + names} for _ in walkers]
+        start = [array.astype(np.float64) for layer in inputs.params for array in layer]
+        before = [start for _ in walkers]
+        for rows in inputs.batches:
+            truth.losses.append(oracle.step(rows))
+            for index, walker in enumerate(walkers):
+                loss, flat = walker.step(rows, oracle.before), walker.flat()
+                if not gradients:
+                    found[index]["loss"].append(relative(loss, truth.losses[-1]))
+                    for name, now, true in zip(names, flat, oracle.flat, strict=True):
+                        found[index][name].append(relative(now, true))
+                    continue
+                now64 = [array.astype(np.float64) for array in flat]
+                for name, was, now, true in zip(names, before[index], now64, oracle.latest_gradients, strict=True):
+                    found[index][name].append(relative((was - now) / GRADIENT_RATE, true))
+                    if index == 0:  # both parameters are rounded to 2^-53 of themselves
+                        share = 2.0**-52 * np.abs(was).max() / (GRADIENT_RATE * max(np.abs(true).max(), _TINY))
+                        truth.rounding[name].append(float(share))
+                before[index] = now64
+        if not gradients:
+            images = inputs.data.images[:_LOGITS_OF]
+            for one, walker in zip(found, walkers, strict=True):
+                one["logits"] = [relative(walker.logits(images), oracle.logits(images))]
+    return (*found, truth)
 
 
-def _fault(
-    whose: str, losses: NDArray[np.float32], deviations: list[float | None], expected: list[float]
-) -> str | None:
-    """The first step that is not within the tolerance, in words; None where all are."""
-    for step, deviation in enumerate(deviations):
-        if deviation is None or deviation > TOLERANCE:
-            found = "is not finite" if deviation is None else f"deviates by {deviation:.1e}, more than {TOLERANCE:.0e}"
-            values = f"{float(losses[step]):.7g} where the oracle has {expected[step]:.7g}"
-            return f"not the same work: {whose} loss of step {step} {found} ({values})"
+def _whole_calls(inputs: _Inputs, module: EntryModule, truth: _Truth) -> Figures:
+    """Figures of the entry trained in two calls, the first batch and all the others, as a measured epoch is."""
+    with inputs.entry(module) as entry:
+        losses = np.concatenate([entry.train(inputs.batches[:1]), entry.train(inputs.batches[1:])]).tolist()
+        flat = entry.flat()
+    figures: Figures = {"loss in whole calls": [relative(a, b) for a, b in zip(losses, truth.losses, strict=True)]}
+    for name, ours, true in zip(_names(inputs.task, "parameter"), flat, truth.oracle.flat, strict=True):
+        figures[f"{name} after whole calls"] = [relative(ours, true)]
+    return figures
+
+
+def _as_whole(draw: Figures) -> Figures:
+    """A draw's figures with those of the whole calls, which for a draw are the same as those of single steps."""
+    parameters = [name for name in draw if name.startswith("parameter")]
+    return draw | {"loss in whole calls": draw["loss"]} | {f"{n} after whole calls": [draw[n][-1]] for n in parameters}
+
+
+def _exact(figure: str, steps: int, plain: _Truth, limits: Limits) -> list[float]:
+    """What float64 tolerates: the limit, and the rounding of how the figure comes to us."""
+    if figure.startswith("loss"):
+        return [limits.float64_deviation + _LOSS_ROUNDOFF] * steps
+    if figure.startswith("gradient"):
+        return [limits.float64_deviation + share for share in plain.rounding[figure]]
+    return [limits.float64_deviation] * steps
+
+
+def _series(figure: str, deviations: Sequence[float | None], tolerances: Sequence[float]) -> Series:
+    return Series(
+        what=figure,
+        deviations=[None if deviation is None else _rounded(deviation) for deviation in deviations],
+        tolerances=[_rounded(tolerance) for tolerance in tolerances],
+    )
+
+
+def _rounded(value: float) -> float:
+    """Three digits: a deviation is an order of magnitude, and the record stays readable."""
+    return float(f"{value:.2e}")
+
+
+def relative(found: Array | float, true: Array | float) -> float | None:
+    """max|found - true| / max|true|; None where found or true is not finite.
+
+    Against the smallest normal float32 where the truth is 0: then only 0 is within a tolerance.
+    """
+    a, b = np.asarray(found, dtype=np.float64), np.asarray(true, dtype=np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        deviation = np.abs(a - b).max() / max(np.abs(b).max(), _TINY)
+    return float(deviation) if np.isfinite(deviation) else None
+
+
+def fault_of(series: Series) -> str | None:
+    """The first step at which a figure is not within its tolerance, in words; None where it always is."""
+    for step, (deviation, tolerance) in enumerate(_pairs(series)):
+        # `not <=` and no `>`: a NaN must not slip through.
+        if deviation is None or not deviation <= tolerance:
+            found = "is not finite" if deviation is None else f"deviates by {deviation:.1e}, tolerated {tolerance:.1e}"
+            at = f" at step {step}" if len(series.deviations) > 1 else ""
+            return f"{series.what}{at}: {found}"
     return None
+
+
+def _pairs(series: Series) -> Iterator[tuple[float | None, float]]:
+    return zip(series.deviations, series.tolerances, strict=True)
+
+
+def host_reads(entry: EntryModule, task: Task, seed: int, *, load: Load = training_rows) -> list[str] | None:
+    """Places inside a step where the entry reads a value of the device on the host; None where it cannot tell."""
+    observe = getattr(entry, "host_reads", None)
+    if not callable(observe):
+        return None
+    data, batches = load(task, first_batches(task, seed, 3))
+    trainer = entry.build(task, initial_params(task, seed), data)
+    return [str(place) for place in observe(trainer, batches)]
+
+
+def reason_of(parts: Sequence[Part], host_reads: Sequence[str] | None) -> str | None:
+    """Why these parts prove nothing, in one line; None where they prove the same work."""
+    for part in parts:
+        if part.faults:
+            more = f" (and {len(part.faults) - 1} more figures)" if len(part.faults) > 1 else ""
+            return f"not the same work: part {part.name}: {part.faults[0]}{more}"
+    if host_reads:
+        return f"reads a value on the host inside a step: {host_reads[0]}"
+    return None
+
+
+def check(
+    task: Task,
+    *,
+    seed: int,
+    data: Data,
+    losses: NDArray[np.float32],
+    measured_losses: NDArray[np.float32],
+    batches: NDArray[np.int64],
+    limits: Limits = LIMITS,
+) -> Check:
+    """Hold the losses (steps,) of a second trainer, and the first ones of the measured one, against the oracle's.
+
+    batches: (steps, batch_size) rows of data. The tolerances are the loss's in the budget of the task's dtype.
+    """
+    params = initial_params(task, seed)
+    oracle = Oracle(task, params, data)
+    generator = np.random.default_rng(seed)
+    draws = [Draw(task, params, data, generator) for _ in range(limits.budget_draws)]
+    drawn: list[Figures] = [{"loss": []} for _ in draws]
+    expected = []
+    for rows in batches:
+        expected.append(oracle.step(rows))
+        for draw, figures in zip(draws, drawn, strict=True):
+            figures["loss"].append(relative(draw.step(rows, oracle.before), expected[-1]))
+    tolerated = budget.tolerances(drawn, dtype="float32", false_refusal=limits.budget_false_refusal)["loss"]
+    whose = {"the second trainer's loss": losses, "the measured training's loss": measured_losses}
+    series = [
+        _series(name, [relative(a, b) for a, b in zip(found.tolist(), expected, strict=True)], tolerated)
+        for name, found in whose.items()
+    ]
+    faults = [fault for one in series if (fault := fault_of(one)) is not None]
+    trainer, measured = (one.deviations for one in series)
+    return Check(
+        verdict="refused" if faults else "same-work",
+        steps=len(batches),
+        tolerances=series[0].tolerances,
+        trainer_deviations=trainer,
+        measured_deviations=measured,
+        largest_deviation=max((d for d in trainer + measured if d is not None), default=None),
+        reason=f"not the same work: {faults[0]}" if faults else None,
+    )

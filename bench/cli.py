@@ -19,16 +19,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from bench import __version__, plan, publish, record, runner, store
-from bench.contract import ENTRIES
+from bench.certificate import LIMITS
 from bench.doctor import examine, unfit
 from bench.errors import InputError
 from bench.estimate import Estimator
 from bench.inputs import check_data
+from bench.mutations import MUTATED
+from bench.plugins import entries as known_entries
+from bench.plugins import find_entry
 from bench.probes.available import availability
 from bench.probes.machine import read_machine
 from bench.probes.source import read_source
-from bench.record import Case, Plan, Trial, WorkerRequest
-from bench.task import Task, load_task, shipped_tasks
+from bench.record import Case, Plan, Trial
+from bench.task import load_task, shipped_tasks
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # Typer carries its own click and exports only leaves
 
@@ -75,7 +78,7 @@ def list_(as_json: JsonOption = False) -> None:
             "tier": entry.tier,
             "devices": {device: availability(entry, device) or "can run here" for device in ("cpu", "cuda")},
         }
-        for entry in ENTRIES
+        for entry in known_entries()
     ]
     if as_json:
         described = [{"task": t.name, "title": t.title, "fingerprint": t.fingerprint} for t in tasks]
@@ -135,9 +138,9 @@ def _new_plan(
     if batch_sizes:
         loaded = [task.changed(batch_size=size) for task in loaded for size in batch_sizes]
     plan.check_unique(loaded)
-    names = list(dict.fromkeys(entries or chosen.entries or [entry.name for entry in ENTRIES]))
+    names = list(dict.fromkeys(entries or chosen.entries or [entry.name for entry in known_entries()]))
     for name in names:
-        plan.find_entry(name)
+        find_entry(name)
     for device in devices or ():
         if device not in ("cpu", "cuda"):
             raise InputError(f"--device {device!r}: no such device; take cpu or cuda")
@@ -263,8 +266,8 @@ def run(
     else:
         publish.terminal.print_run(everything, Console(file=sys.stdout))
     _note(f"records: {folder}")
-    refusals = [t for t in trials if t.certificate is not None and t.certificate.verdict == "refused"]
-    if refusals or any(t.status in runner.FAILURES for t in trials) or not any(t.status == "ok" for t in everything):
+    spoilt = any(runner.disproved(trial) or trial.status in runner.FAILURES for trial in trials)
+    if spoilt or not any(trial.status == "ok" for trial in everything):
         raise typer.Exit(3)
 
 
@@ -297,7 +300,6 @@ def _describe(trial: Trial) -> str:
 
 def _run_with_progress(chosen: Plan, folder: Path, estimator: Estimator, machine: record.Machine) -> list[Trial]:
     """Run what is missing; a bar with the present case and the time left on a terminal, plain lines elsewhere."""
-    source = read_source(ROOT)
     todo = runner.remaining(chosen, folder)
     total = sum(estimator.seconds(case, plan.task_of(chosen, case)) for _, _, case in todo)
     console = Console(file=sys.stderr)
@@ -333,7 +335,8 @@ def _run_with_progress(chosen: Plan, folder: Path, estimator: Estimator, machine
     try:
         with bar:
             line = bar.add_task("starting", total=len(todo), left=_minutes(left))
-            runner.run_plan(chosen, folder, machine=machine, source=source, before=before, after=after)
+            where = runner.Where(machine=machine, source=read_source(ROOT))
+            runner.run_plan(chosen, folder, where, before=before, after=after)
     except KeyboardInterrupt:
         raise _Interrupted(f"{len(done)} of {len(todo)} trials are kept; go on with `bench run --resume`") from None
     return done
@@ -349,60 +352,85 @@ class _Interrupted(Exception):
 
 @app.command()
 def certify(
-    entry: Annotated[str, typer.Argument(help="An entry, or any importable module package.module.")],
+    entry: Annotated[
+        list[str] | None, typer.Argument(help="Entries, or importable modules package.module.", show_default=False)
+    ] = None,
     task: Annotated[list[str] | None, typer.Option(help="A shipped task or FILE.toml; may be repeated.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    mutations: Annotated[
+        bool, typer.Option("--mutations", help="Certify deliberate faults instead: all must be refused.")
+    ] = False,
+    results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Does an entry do the task's arithmetic? Exit 1 where it does not."""
+    """Does an entry do the task's arithmetic? Exit 1 where it does not.
+
+    --mutations: the frameworks torch and tensorflow, or those that are named; the kill table is kept in --results.
+    """
     if device not in ("cpu", "cuda"):
         raise InputError(f"--device {device!r}: no such device; take cpu or cuda")
-    found = plan.find_entry(entry)
-    missing = availability(found, "cuda" if device == "cuda" else "cpu")
     check_data()
-    verdicts: list[dict[str, Any]] = []
-    for spec in [load_task(name) for name in task or ["mlp"]]:
-        status, reason, certificate = (
-            ("refused", missing, None) if missing else _certificate(found.module, spec, device)
-        )
-        shown = None if certificate is None else certificate.model_dump(mode="json")
-        verdicts.append(
-            {"entry": found.name, "task": spec.name, "status": status, "reason": reason, "certificate": shown}
-        )
-        if not as_json:
-            detail = reason or ""
-            if certificate is not None and certificate.largest_deviation is not None:
-                detail = detail or f"largest deviation of a loss {certificate.largest_deviation:.1e}"
-                detail += f", {certificate.steps} steps, tolerance {certificate.tolerance:.0e}"
-            _out(f"{found.name} on {spec.name}: {'same work' if status == 'ok' else status}: {detail}")
+    if mutations:
+        _certify_mutations(entry or list(MUTATED), results, as_json=as_json)
+        return
+    if not entry:
+        raise InputError("bench certify: names no entry; name one, such as torch-eager, or give --mutations")
+    where = runner.Where(machine=read_machine(), source=read_source(ROOT))
+    bounds = runner.Bounds(time_limit_seconds=plan.PROFILES["full"].time_limit_seconds)
+    made: list[record.Certificate] = []
+    for found in map(find_entry, entry):
+        for spec in [load_task(name) for name in task or ["mlp"]]:
+            case = plan.case_of(spec, found, "cuda" if device == "cuda" else "cpu", 1)
+            made.append(runner.make_certificate(case, spec, entry=found, bounds=bounds, where=where))
+            if not as_json:
+                _out(publish.certificates.text(made[-1]))
     if as_json:
-        _out(json.dumps(verdicts, indent=1))
-    if any(verdict["status"] != "ok" for verdict in verdicts):
+        _out(json.dumps([certificate.model_dump(mode="json") for certificate in made], indent=1))
+    if any(certificate.status != "ok" for certificate in made):
         raise typer.Exit(1)
 
 
-def _certificate(module: str, task: Task, device: str) -> tuple[str, str | None, record.Certificate | None]:
-    """Let a worker make the certificate alone, with no measurement."""
-    import os
-
-    request = WorkerRequest.model_validate(
-        {
-            "what": "certificate",
-            "task": task,
-            "training_seed": task.seed,
-            "entry_module": module,
-            "device": device,
-            "threads": 1,
-            "memory_limit_bytes": None,
-            "parent_pid": os.getpid(),
-        }
-    )
-    limit = plan.PROFILES["full"].time_limit_seconds
-    finished = runner.run_worker(
-        request, cores=runner.worker_cores(1), time_limit_seconds=limit, environment=runner.worker_environment(1)
-    )
-    status, reason, reply = runner.judge(finished, limit)
-    return status, reason, reply.certificate if reply else None
+def _certify_mutations(frameworks: list[str], results: Path, *, as_json: bool) -> None:
+    """Run the mutation suite of each framework, keep and print its kill table; exit 1 where a fault survived."""
+    for framework in frameworks:
+        if framework not in MUTATED:
+            raise InputError(f"bench certify --mutations: no mutants of {framework!r}; take {', '.join(MUTATED)}")
+    suites = []
+    for framework in frameworks:
+        entry = find_entry(MUTATED[framework])
+        status, reason, reply, finished = runner.ask_worker(
+            "mutations",
+            entry=entry,
+            module=f"impls.{framework}.mutants",
+            task=load_task("mlp"),
+            seed=0,
+            device="cpu",
+            threads=1,
+            bounds=runner.Bounds(time_limit_seconds=plan.PROFILES["full"].time_limit_seconds),
+        )
+        if status != "ok" or reply is None or reply.versions is None:
+            raise InputError(f"bench certify --mutations: the worker of {framework} is {status}: {reason}")
+        suites.append(
+            record.Suite(
+                framework=framework,
+                entry=entry.name,
+                kills=reply.kills,
+                versions=reply.versions,
+                machine=read_machine(),
+                source=read_source(ROOT),
+                limits=LIMITS,
+                created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+                worker_seconds=finished.seconds,
+            )
+        )
+    for suite in suites:
+        store.write_suite(results, suite)
+    if as_json:
+        _out(json.dumps([suite.model_dump(mode="json") for suite in suites], indent=1))
+    else:
+        publish.certificates.print_kill_table(suites, Console(file=sys.stdout))
+    if not all(kill.caught for suite in suites for kill in suite.kills):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -417,7 +445,7 @@ def report(
     if as_json:
         _out(publish.tables.to_json(trials))
         return
-    files = publish.files(trials, results)
+    files = publish.files(trials, results, store.read_suites(results))
     place = readme or Path("README.md")
     text = place.read_text(encoding="utf-8") if place.is_file() else None
     if text is not None and (readme is not None or publish.markdown.BEGIN in text):
@@ -437,9 +465,14 @@ def report(
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of a trial's record."""
-    _out(json.dumps(record.trial_schema(), indent=1, sort_keys=True))
+def schema(
+    document: Annotated[str, typer.Argument(help="trial or certificate.")] = "trial",
+) -> None:
+    """Print the JSON Schema of a record."""
+    if document not in ("trial", "certificate"):
+        raise InputError(f"bench schema {document!r}: no such record; take trial or certificate")
+    found = record.schema_of("certificate" if document == "certificate" else "trial")
+    _out(json.dumps(found, indent=1, sort_keys=True))
 
 
 def main() -> None:

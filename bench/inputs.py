@@ -129,6 +129,24 @@ def epoch_batches(task: Task, seed: int, epoch: int) -> NDArray[np.int64]:
     return _frozen(order.astype(np.int64).reshape(task.steps_per_epoch, task.batch_size))
 
 
+def training_rows(task: Task, batches: NDArray[np.int64]) -> tuple[Data, NDArray[np.int64]]:
+    """The rows of the training set that the batches name, in order of the set, and the batches as rows of these.
+
+    images: (rows, 784), the same numbers that `load_data` gives; a certificate needs no more of the set.
+    """
+    rows, places = np.unique(batches, return_inverse=True)
+    images = _decoded(data_folder(), "train-images-idx3-ubyte")[rows].reshape(len(rows), -1).astype(task.dtype)
+    images /= 255
+    labels = _decoded(data_folder(), "train-labels-idx1-ubyte")[rows].astype(np.int64)
+    return Data(images=_frozen(images), labels=_frozen(labels)), _frozen(places.reshape(batches.shape).astype(np.int64))
+
+
+def first_batches(task: Task, seed: int, steps: int) -> NDArray[np.int64]:
+    """The batches of the first steps of a training, over as many epochs as they take: int64 (steps, batch_size)."""
+    epochs = -(-steps // task.steps_per_epoch)
+    return _frozen(np.concatenate([epoch_batches(task, seed, epoch) for epoch in range(epochs)])[:steps])
+
+
 def check_data() -> None:
     """Raise InputError where the data set is missing or wrong: before a run begins, not once for each trial."""
     for name in _FILES:

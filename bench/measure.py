@@ -16,35 +16,27 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.certificate import CERTIFICATE_STEPS, certify
+from bench.certificate import LIMITS, check
+from bench.conformance import ContractBroken, check_module, check_trainer, checked_logits, checked_losses
 from bench.contract import EntryModule, Settings, Trainer
-from bench.inputs import Sets, epoch_batches, initial_params, load_data
+from bench.inputs import epoch_batches, first_batches, initial_params, load_data, training_rows
 from bench.probes import memory
-from bench.record import Certificate, Epoch, Measurements, Memory, MemorySample
+from bench.record import Check, Epoch, Measurements, Memory, MemorySample
 from bench.task import Task
 
 SINGLE_STEPS = 200  # enough for a p99 that is not the maximum
 LOSSES_KEPT = 100  # the record stays a few kB; the hash covers the rest
 
 
-class ContractBroken(Exception):
-    """An entry returned something that the contract does not allow; the message says what."""
-
-
-def checked_losses(losses: object, steps: int) -> NDArray[np.float32]:
-    """The losses as float32 (steps,). Raises ContractBroken where an entry returned anything else."""
-    if not isinstance(losses, np.ndarray) or losses.dtype != np.float32 or losses.shape != (steps,):
-        found = f"{losses.dtype} {losses.shape}" if isinstance(losses, np.ndarray) else type(losses).__name__
-        raise ContractBroken(f"train() must return the losses as a NumPy array float32 ({steps},), returned {found}")
-    return losses
-
-
 def accuracy(logits: object, labels: NDArray[np.int64], classes: int) -> float:
     """Share of rows whose largest logit is the label's: the one evaluation that all entries share."""
-    if not isinstance(logits, np.ndarray) or logits.shape != (len(labels), classes):
-        found = f"an array {logits.shape}" if isinstance(logits, np.ndarray) else type(logits).__name__
-        raise ContractBroken(f"logits() must return a NumPy array ({len(labels)}, {classes}), returned {found}")
-    return float(np.mean(np.argmax(logits, axis=1) == labels))
+    return float(np.mean(np.argmax(checked_logits(logits, len(labels), classes), axis=1) == labels))
+
+
+def compilations(trainer: Trainer) -> int | None:
+    """How many programs a trainer says it has traced or compiled; None where it does not tell."""
+    tell = getattr(trainer, "compilations", None)
+    return int(tell()) if callable(tell) else None
 
 
 def _memory(read: Callable[[], MemorySample]) -> tuple[MemorySample | None, str | None]:
@@ -55,20 +47,20 @@ def _memory(read: Callable[[], MemorySample]) -> tuple[MemorySample | None, str 
 
 
 def measure(
-    module_name: str, task: Task, training_seed: int, settings: Settings, *, load: Callable[[Task], Sets] = load_data
-) -> tuple[Measurements, Certificate, EntryModule]:
-    """Train the task once with the entry and say what was seen; the certificate is made after the last clock.
+    name: str, module_name: str, task: Task, training_seed: int, settings: Settings
+) -> tuple[Measurements, Check, EntryModule]:
+    """Train the task once with the entry and say what was seen; the check is made after the last clock.
 
     Raises Refusal where the entry cannot do the task, ContractBroken where it breaks its contract, and whatever the
     entry itself raises.
     """
     started = time.perf_counter()
-    entry = load_entry(module_name, settings)
+    entry = load_entry(name, module_name, settings)
     import_seconds = time.perf_counter() - started
     after_import, no_memory = _memory(memory.sample)
 
     started = time.perf_counter()
-    sets = load(task)
+    sets = load_data(task)
     params = initial_params(task, training_seed)
     data_seconds = time.perf_counter() - started
 
@@ -76,6 +68,7 @@ def measure(
     started = time.perf_counter()
     trainer = entry.build(task, params, sets.train)
     build_seconds = time.perf_counter() - started
+    check_trainer(trainer)
     test = sets.test
     del sets  # the entry has its own copy: what remains resident is what the framework holds
     gc.collect()
@@ -91,14 +84,18 @@ def measure(
         if epoch > 0:
             batches = epoch_batches(task, training_seed, epoch)
         epochs.append(_epoch(trainer, batches, losses, test.images, test.labels, task.layers[-1]))
+        _refuse_compilation(epochs[-1].compilations, f"the window of epoch {epoch}", allowed=epoch == 0)
     peak = None if no_memory else memory.peak_bytes()
 
+    programs = compilations(trainer)
     latencies = _single_steps(trainer, batches)
+    after = compilations(trainer)
+    _refuse_compilation(None if programs is None or after is None else after - programs, "the single steps")
     del trainer
     gc.collect()
 
     every = np.concatenate(losses)
-    certificate = certificate_of(entry, task, training_seed, measured=every, load=load)
+    checked = check_of(entry, task, training_seed, measured=every)
     measurements = Measurements(
         import_seconds=import_seconds,
         data_seconds=data_seconds,
@@ -117,7 +114,16 @@ def measure(
             reason=no_memory,
         ),
     )
-    return measurements, certificate, entry
+    return measurements, checked, entry
+
+
+def _refuse_compilation(programs: int | None, where: str, *, allowed: bool = False) -> None:
+    """Raise ContractBroken where programs were made inside a window that counts: its time would be another thing's.
+
+    The first epoch is warm-up: there the program of the long call may still be made.
+    """
+    if programs and not allowed:
+        raise ContractBroken(f"{programs} program(s) traced or compiled inside {where}; its time counts no training")
 
 
 def _epoch(
@@ -135,11 +141,13 @@ def _epoch(
     first_batch_seconds = time.perf_counter() - started
     losses.append(checked_losses(first, 1))
 
+    programs = compilations(trainer)
     cpu_started = time.process_time()
     started = time.perf_counter()
     rest = trainer.train(batches[1:])
     window_seconds = time.perf_counter() - started
     window_cpu_seconds = time.process_time() - cpu_started
+    after = compilations(trainer)
     losses.append(checked_losses(rest, len(batches) - 1))
 
     of_epoch = np.concatenate(losses[-2:]).astype(np.float64)
@@ -150,6 +158,7 @@ def _epoch(
         window_cpu_seconds=window_cpu_seconds,
         window_steps=len(batches) - 1,
         first_batch_seconds=first_batch_seconds,
+        compilations=None if programs is None or after is None else after - programs,
         mean_loss=float(of_epoch.mean()),
         last_loss=float(of_epoch[-1]),
         test_accuracy=accuracy(trainer.logits(images), labels, classes),
@@ -167,32 +176,19 @@ def _single_steps(trainer: Trainer, batches: NDArray[np.int64]) -> list[int]:
     return latencies
 
 
-def load_entry(module_name: str, settings: Settings) -> EntryModule:
-    """Import an entry and configure the process for it. Raises what either raises."""
-    entry = cast(EntryModule, importlib.import_module(module_name))
+def load_entry(name: str, module_name: str, settings: Settings) -> EntryModule:
+    """Import an entry, see that it has the contract's names, configure the process. Raises what any of it raises."""
+    module = importlib.import_module(module_name)
+    check_module(module, name)
+    entry = cast(EntryModule, module)
     entry.configure(settings)
     return entry
 
 
-def certificate_of(
-    entry: EntryModule,
-    task: Task,
-    seed: int,
-    *,
-    measured: NDArray[np.float32] | None = None,
-    load: Callable[[Task], Sets] = load_data,
-) -> Certificate:
-    """The certificate of a new trainer beside the oracle; and of the first losses of a measured one, where given."""
-    train = load(task).train
-    params = initial_params(task, seed)
-    batches = epoch_batches(task, seed, 0)[:CERTIFICATE_STEPS]
-    trainer = entry.build(task, params, train)
+def check_of(entry: EntryModule, task: Task, seed: int, *, measured: NDArray[np.float32]) -> Check:
+    """The check of a new trainer, and of the first losses of the measured one, beside the oracle."""
+    steps = min(LIMITS.own_dtype_steps, len(measured))
+    data, batches = training_rows(task, first_batches(task, seed, steps))
+    trainer = entry.build(task, initial_params(task, seed), data)
     losses = checked_losses(trainer.train(batches), len(batches))
-    return certify(
-        task,
-        params=params,
-        data=train,
-        batches=batches,
-        losses=losses,
-        measured_losses=None if measured is None else measured[: len(batches)],
-    )
+    return check(task, seed=seed, data=data, batches=batches, losses=losses, measured_losses=measured[: len(batches)])

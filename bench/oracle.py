@@ -6,6 +6,7 @@ entry `numpy`.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,31 @@ class Oracle:
     The arrays given are not changed. Images are converted batch by batch, so that no second training set is held.
     """
 
-    def __init__(self, task: Task, params: Params, data: Data, *, dtype: DTypeLike = np.float64) -> None:
-        self._task, self._data = task, data
+    def __init__(
+        self,
+        task: Task,
+        params: Params,
+        data: Data,
+        *,
+        dtype: DTypeLike = np.float64,
+        slope: Callable[[int, Array, Array], Array] | None = None,
+    ) -> None:
+        """slope: (layer, input, slope) of a ReLU -> the slope to take; for the error budget, which tries either."""
+        self._task, self._data, self._relu_slope = task, data, slope
         self._dtype: np.dtype[Any] = np.dtype(dtype)
         # One flat list, weight and bias in turn: an optimiser treats both alike.
         self._params: list[Array] = [array.astype(self._dtype) for layer in params for array in layer]
         self._first = [np.zeros_like(p) for p in self._params]  # velocity, or mean of gradients
         self._second = [np.zeros_like(p) for p in self._params]  # mean of squared gradients
         self._updates = 0
+        # Of the latest step, for those who compare with it: what each layer gave before its activation, the gradients.
+        self.before: list[Array] = []
+        self.latest_gradients: list[Array] = []
+
+    @property
+    def flat(self) -> list[Array]:
+        """The present parameters themselves, weight and bias of each layer in turn. Not to be changed."""
+        return self._params
 
     def params(self) -> Params:
         """Copies of weight (fan_in, fan_out) and bias (fan_out,) of each layer."""
@@ -69,7 +87,8 @@ class Oracle:
         for layer in range(len(before) - 1, -1, -1):
             gradients[:0] = [inputs[layer].T @ delta, delta.sum(axis=0)]
             if layer > 0:
-                delta = (delta @ self._params[2 * layer].T) * self._slope(before[layer - 1], inputs[layer])
+                delta = (delta @ self._params[2 * layer].T) * self._slope(layer - 1, before[layer - 1], inputs[layer])
+        self.before, self.latest_gradients = before, gradients
         return loss, gradients
 
     def step(self, rows: NDArray[np.int64]) -> float:
@@ -89,11 +108,12 @@ class Oracle:
             case "gelu":  # exact: x Phi(x)
                 return x * self._normal_cdf(x)
 
-    def _slope(self, x: Array, y: Array) -> Array:
+    def _slope(self, layer: int, x: Array, y: Array) -> Array:
         """Derivative of the activation at x, where it has the value y. ReLU's at 0 is 0, as in every framework."""
         match self._task.activation:
             case "relu":
-                return (x > 0).astype(self._dtype)
+                slope = (x > 0).astype(self._dtype)
+                return self._relu_slope(layer, x, slope) if self._relu_slope else slope
             case "tanh":
                 return 1 - y * y
             case "gelu":  # Phi(x) + x phi(x)

@@ -4,8 +4,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.contract import ENTRIES, Device, Entry
+from bench.contract import Device, Entry
 from bench.errors import InputError
+from bench.plugins import find_entry
 from bench.record import Case, Plan
 from bench.task import Task
 
@@ -23,29 +24,23 @@ class Profile:
 
 # smoke: does everything work (under a minute); quick: an answer within six minutes on two cores; full: for publication.
 PROFILES = {
-    "smoke": Profile(tasks=("mlp-tiny",), blocks=1, epochs=1, time_limit_seconds=60),
-    # tensorflow-eager is left to full: a trial of it takes as long as a whole block of these.
+    "smoke": Profile(
+        tasks=("mlp-tiny",),
+        entries=("numpy", "torch-eager", "tensorflow-function"),
+        blocks=1,
+        epochs=1,
+        time_limit_seconds=120,
+    ),
+    # Like against like, and the best that each framework has on a CPU that need not be compiled for long.
     "quick": Profile(
         tasks=("mlp",),
-        entries=("numpy", "torch-eager", "tensorflow-function"),
+        entries=("torch-eager", "tensorflow-function", "tensorflow-loop"),
         blocks=5,
         epochs=None,
         time_limit_seconds=300,
     ),
     "full": Profile(tasks=("mlp", "mlp-tiny", "mlp-deep", "mlp-wide"), blocks=10, epochs=None, time_limit_seconds=3600),
 }
-
-
-def find_entry(name: str) -> Entry:
-    """A shipped entry by its name, or any module by its import path (a name with a dot). Raises InputError."""
-    for entry in ENTRIES:
-        if entry.name == name:
-            return entry
-    parts = name.split(".")
-    if len(parts) > 1 and all(part.isidentifier() for part in parts):
-        return Entry(name=name, module=name, framework=parts[0], mode="unstated", tier="unstated")
-    known = ", ".join(entry.name for entry in ENTRIES)
-    raise InputError(f"no entry {name!r}; take one of {known}, or an importable module package.module")
 
 
 def cases(plan: Plan) -> list[Case]:

@@ -36,6 +36,17 @@ class Figure(Value):
     reason: str | None = None
 
 
+class Limits(Value):
+    """What a certificate tolerates, and over how many steps; the values stand in bench/tolerances.toml."""
+
+    float64_steps: Annotated[int, Field(ge=1)]
+    float64_deviation: Annotated[float, Field(gt=0)]
+    own_dtype_steps: Annotated[int, Field(ge=1)]
+    gradient_steps: Annotated[int, Field(ge=1)]
+    budget_draws: Annotated[int, Field(ge=2)]
+    budget_false_refusal: Annotated[float, Field(gt=0, lt=1)]
+
+
 class Case(Value):
     """Task x entry x device x threads (x batch size, which the fingerprint holds). A trial is one case run once."""
 
@@ -75,20 +86,22 @@ class Epoch(Value):
     window_cpu_seconds: Seconds
     window_steps: Count
     first_batch_seconds: Seconds
+    compilations: Count | None  # programs traced or compiled inside the window; null where the entry does not tell
     mean_loss: Finite
     last_loss: Finite
     test_accuracy: Share
 
 
-class Certificate(Value):
-    """The losses of an entry beside those of the float64 oracle, the same parameters and rows, step by step."""
+class Check(Value):
+    """What a trial proves of itself: losses in its own process beside the float64 oracle's, step by step.
+
+    tolerances: derived for each step from the error budget of the task's dtype (docs/method.md).
+    """
 
     verdict: Literal["same-work", "refused"]
     steps: Count
-    tolerance: Finite
-    trainer_deviations: list[
-        Finite | None
-    ]  # a second trainer, after the measurement; null where the loss is not finite
+    tolerances: list[Finite]
+    trainer_deviations: list[Finite | None]  # a second trainer, after the measurement; null where it is not finite
     measured_deviations: list[Finite | None]  # the first steps of the very training that was measured
     largest_deviation: Finite | None
     reason: str | None = None
@@ -146,6 +159,85 @@ class Source(Value):
     reason: str | None = None
 
 
+class Series(Value):
+    """One figure of a certificate: its relative deviation from the oracle at each step, and what is tolerated there.
+
+    what: such as "loss", "gradient of weight 0", "parameter bias 2"; layers are counted from 0. null: not finite.
+    """
+
+    what: str
+    deviations: list[Finite | None]
+    tolerances: list[Finite]
+
+
+class Part(Value):
+    """One part of a certificate. float64: the same algorithm; own-dtype: at the precision that is measured."""
+
+    name: Literal["float64", "own-dtype"]
+    dtype: Literal["float32", "float64"]
+    steps: Count
+    series: list[Series]
+    faults: list[str]  # each figure that left its tolerance, at its first such step
+
+
+class Certificate(Value):
+    """The proof, per case, that the entry did the task's arithmetic; made before its trials by a worker of its own.
+
+    status: ok, or why there is no proof, with the reason. host_reads: places inside a step where a value of the device
+    was read on the host; null where the entry cannot tell.
+    """
+
+    schema_version: Literal[1] = 1
+    status: Status
+    reason: str | None
+    case: Case
+    task: Task
+    training_seed: Count
+    precision: Literal["ieee"] = "ieee"
+    implementation_sha256: str | None
+    versions: Versions | None
+    parts: list[Part]
+    host_reads: list[str] | None
+    limits: Limits
+    machine: Machine
+    source: Source
+    started_utc: str
+    worker_seconds: Seconds
+
+    def to_json(self) -> str:
+        """The file's text."""
+        return compact_json(self.model_dump(mode="json"))
+
+    def largest(self, part: str, figure: str) -> float | None:
+        """The largest deviation of a part's figures whose name begins so; None where there is none."""
+        found = [
+            deviation
+            for one in self.parts
+            if one.name == part
+            for series in one.series
+            if series.what.startswith(figure)
+            for deviation in series.deviations
+            if deviation is not None
+        ]
+        return max(found, default=None)
+
+
+class Proof(Value):
+    """What a trial says of its case's certificate: where it lies beside the trial's file, and what it found.
+
+    sha256: of the certificate's file. The deviations are the largest: of a parameter over 100 steps in float64; of a
+    loss over the first steps in the run's own dtype.
+    """
+
+    file: str
+    sha256: str
+    status: Status
+    reason: str | None
+    implementation_sha256: str | None
+    float64_parameter_deviation: Finite | None
+    own_dtype_loss_deviation: Finite | None
+
+
 class Conditions(Value):
     """The state of the machine around the trial."""
 
@@ -179,8 +271,10 @@ class Trial(Value):
     started_utc: str
     worker_seconds: Seconds  # the life of the process as the runner saw it
     measurements: Measurements | None
-    certificate: Certificate | None
+    check: Check | None
+    certificate: Proof | None
     versions: Versions | None
+    implementation_sha256: str | None  # over the folder of the entry's module
     machine: Machine
     source: Source
     conditions: Conditions
@@ -192,8 +286,8 @@ class Trial(Value):
         task, case = self.task, self.case
         if (case.task, case.fingerprint, case.batch_size) != (task.name, task.fingerprint, task.batch_size):
             raise ValueError(f"case: is of task {case.task} {case.fingerprint}, the record holds {task.fingerprint}")
-        if self.status == "ok" and (self.measurements is None or self.certificate is None):
-            raise ValueError("status: is ok without measurements or certificate")
+        if self.status == "ok" and (self.measurements is None or self.check is None):
+            raise ValueError("status: is ok without measurements or check")
         return self
 
     def to_json(self) -> str:
@@ -202,11 +296,12 @@ class Trial(Value):
 
 
 class WorkerRequest(Value):
-    """What the runner asks of a worker, on its standard input: one trial, or a certificate alone."""
+    """What the runner asks of a worker, on its standard input: a trial, a certificate, or the mutation suite."""
 
-    what: Literal["trial", "certificate"] = "trial"
+    what: Literal["trial", "certificate", "mutations"] = "trial"
     task: Task
     training_seed: Count
+    entry: str
     entry_module: str
     device: Device
     threads: Annotated[int, Field(ge=1)]
@@ -214,14 +309,44 @@ class WorkerRequest(Value):
     parent_pid: int
 
 
+class Kill(Value):
+    """One deliberate fault and what the certificate said of it. caught: by the part and figure meant to catch it."""
+
+    name: str
+    fault: str
+    task: str
+    meant: str
+    caught: bool
+    faults: list[str]  # all that the certificate found, the first of each part first
+
+
+class Suite(Value):
+    """The kill table of one framework: which deliberate faults the certificate refused."""
+
+    schema_version: Literal[1] = 1
+    framework: str
+    entry: str
+    kills: list[Kill]
+    versions: Versions
+    machine: Machine
+    source: Source
+    limits: Limits
+    created_utc: str
+    worker_seconds: Seconds
+
+
 class WorkerReply(Value):
-    """What a worker says of its trial, on its standard output, once. The runner makes the Trial of it."""
+    """What a worker says, on its standard output, once. The runner makes the record of it."""
 
     status: Literal["ok", "refused", "failed", "out-of-memory"]
     reason: str | None
-    measurements: Measurements | None
-    certificate: Certificate | None
-    versions: Versions | None
+    measurements: Measurements | None = None
+    check: Check | None = None
+    parts: list[Part] = []
+    host_reads: list[str] | None = None
+    kills: list[Kill] = []
+    versions: Versions | None = None
+    implementation_sha256: str | None = None
 
 
 class Plan(Value):
@@ -269,10 +394,10 @@ def read_value(kind: type[T], path: Path) -> T:
         raise InputError(validation_message(str(path), error)) from None
 
 
-def trial_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of the trial's document, as shipped in bench/schema/."""
-    schema = TypeAdapter(Trial).json_schema()
+def schema_of(document: Literal["trial", "certificate"]) -> dict[str, Any]:
+    """JSON Schema (2020-12) of a record, as shipped in bench/schema/."""
+    kind = Trial if document == "trial" else Certificate
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"evenhand/trial/{SCHEMA_VERSION}",
-    } | schema
+        "$id": f"evenhand/{document}/{SCHEMA_VERSION}",
+    } | TypeAdapter(kind).json_schema()

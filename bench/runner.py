@@ -15,20 +15,25 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from pydantic import ValidationError
 
 from bench import store
+from bench.certificate import LIMITS
+from bench.contract import Device, Entry
 from bench.errors import InputError
-from bench.plan import block_order, find_entry, task_of
+from bench.plan import block_order, task_of
+from bench.plugins import find_entry
 from bench.probes.available import availability
 from bench.record import (
     Case,
+    Certificate,
     Conditions,
     Machine,
     Placement,
     Plan,
+    Proof,
     Source,
     Status,
     Trial,
@@ -166,8 +171,6 @@ def judge(finished: Finished, time_limit_seconds: float) -> tuple[Status, str | 
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "whole"
         return "broken-output", f"printed no valid record ({place}: {first['msg']}): {finished.stdout[:100]!r}", None
-    if reply.status == "ok" and reply.certificate is None:
-        return "broken-output", "said ok without a certificate", None
     return reply.status, reply.reason, reply
 
 
@@ -179,49 +182,126 @@ def load_average() -> float | None:
         return None
 
 
-def run_trial(
-    plan: Plan,
-    case: Case,
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What a worker may take."""
+
+    time_limit_seconds: float
+    memory_limit_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """On what, and with which code, a record is made. command: what starts a worker."""
+
+    machine: Machine
+    source: Source
+    command: tuple[str, ...] = (sys.executable, "-m", "bench.worker")
+
+
+def ask_worker(
+    what: Literal["trial", "certificate", "mutations"],
     *,
-    block: int,
-    position: int,
-    machine: Machine,
-    source: Source,
+    entry: Entry,
+    module: str,
+    task: Task,
+    seed: int,
+    device: Device,
+    threads: int,
+    bounds: Bounds,
     command: tuple[str, ...] = (sys.executable, "-m", "bench.worker"),
-) -> Trial:
-    """Run one trial and say what came of it. Whatever the worker does, a Trial comes back."""
-    task: Task = task_of(plan, case)
-    entry = find_entry(case.entry)
-    cores = worker_cores(case.threads)
-    environment = worker_environment(case.threads)
-    load = load_average()
+) -> tuple[Status, str | None, WorkerReply | None, Finished]:
+    """Let a fresh worker do one thing; what came of it, whatever it did."""
+    request = WorkerRequest(
+        what=what,
+        task=task,
+        training_seed=seed,
+        entry=entry.name,
+        entry_module=module,
+        device=device,
+        threads=threads,
+        memory_limit_bytes=bounds.memory_limit_bytes,
+        parent_pid=os.getpid(),
+    )
+    finished = run_worker(
+        request,
+        cores=worker_cores(threads),
+        time_limit_seconds=bounds.time_limit_seconds,
+        environment=worker_environment(threads),
+        command=command,
+    )
+    return *judge(finished, bounds.time_limit_seconds), finished
+
+
+def make_certificate(case: Case, task: Task, *, entry: Entry, bounds: Bounds, where: Where) -> Certificate:
+    """The certificate of a case, by a worker of its own. Whatever the worker does, a Certificate comes back."""
     started_utc = datetime.now(UTC).isoformat(timespec="seconds")
-    missing = availability(entry, case.device)
     status: Status
-    reason: str | None
-    if missing is not None:
-        status, reason, reply, stderr, seconds = "refused", missing, None, "", 0.0
+    reason, reply, seconds = availability(entry, case.device), None, 0.0
+    if reason is not None:
+        status = "refused"
     else:
-        request = WorkerRequest(
+        status, reason, reply, finished = ask_worker(
+            "certificate",
+            entry=entry,
+            module=entry.module,
             task=task,
-            training_seed=task.seed + block,
-            entry_module=entry.module,
+            seed=task.seed,
             device=case.device,
             threads=case.threads,
-            memory_limit_bytes=plan.memory_limit_bytes,
-            parent_pid=os.getpid(),
+            bounds=bounds,
+            command=where.command,
         )
-        finished = run_worker(
-            request,
-            cores=cores,
-            time_limit_seconds=plan.time_limit_seconds,
-            environment=environment,
-            command=command,
+        seconds = finished.seconds
+        if status == "ok" and (reply is None or not reply.parts):
+            status, reason, reply = "broken-output", "said ok without a certificate", None
+    return Certificate(
+        status=status,
+        reason=reason,
+        case=case,
+        task=task,
+        training_seed=task.seed,
+        implementation_sha256=reply.implementation_sha256 if reply else None,
+        versions=reply.versions if reply else None,
+        parts=reply.parts if reply else [],
+        host_reads=reply.host_reads if reply else None,
+        limits=LIMITS,
+        machine=where.machine,
+        source=where.source,
+        started_utc=started_utc,
+        worker_seconds=seconds,
+    )
+
+
+def run_trial(plan: Plan, case: Case, *, block: int, position: int, proof: Proof, where: Where) -> Trial:
+    """Run one trial and say what came of it. Whatever the worker does, a Trial comes back.
+
+    Without a certificate there is no row, so where `proof` is none, no worker is started: the trial says why.
+    """
+    task: Task = task_of(plan, case)
+    bounds = Bounds(time_limit_seconds=plan.time_limit_seconds, memory_limit_bytes=plan.memory_limit_bytes)
+    load = load_average()
+    started_utc = datetime.now(UTC).isoformat(timespec="seconds")
+    status, reason, reply, stderr, seconds = proof.status, proof.reason, None, "", 0.0
+    if status == "ok":
+        entry = find_entry(case.entry)
+        status, reason, reply, finished = ask_worker(
+            "trial",
+            entry=entry,
+            module=entry.module,
+            task=task,
+            seed=task.seed + block,
+            device=case.device,
+            threads=case.threads,
+            bounds=bounds,
+            command=where.command,
         )
-        status, reason, reply = judge(finished, plan.time_limit_seconds)
-        if status == "ok" and (reply is None or reply.measurements is None):
-            status, reason, reply = "broken-output", "said ok without measurements", None
         stderr, seconds = finished.stderr, finished.seconds
+        if status == "ok" and (reply is None or reply.measurements is None or reply.check is None):
+            status, reason, reply = "broken-output", "said ok without measurements or check", None
+        elif status == "ok" and reply is not None and reply.implementation_sha256 != proof.implementation_sha256:
+            status, reason = "refused", "the entry's source is not the one that was certified; run anew"
+    environment = worker_environment(case.threads)
     return Trial(
         placement=Placement(run=plan.run, profile=plan.profile, plan_seed=plan.seed, block=block, position=position),
         case=case,
@@ -232,18 +312,29 @@ def run_trial(
         started_utc=started_utc,
         worker_seconds=seconds,
         measurements=reply.measurements if reply else None,
-        certificate=reply.certificate if reply else None,
+        check=reply.check if reply else None,
+        certificate=proof,
         versions=reply.versions if reply else None,
-        machine=machine,
-        source=source,
+        implementation_sha256=reply.implementation_sha256 if reply else None,
+        machine=where.machine,
+        source=where.source,
         conditions=Conditions(
-            cores=cores,
+            cores=worker_cores(case.threads),
             load_before=load,
             memory_limit_bytes=plan.memory_limit_bytes,
             time_limit_seconds=plan.time_limit_seconds,
             environment={name: environment[name] for name in _THREAD_VARIABLES},
         ),
         stderr_tail=stderr if stderr and status in FAILURES else None,
+    )
+
+
+def disproved(trial: Trial) -> bool:
+    """Whether the entry did other work than the task's, or read where it must not: worse than a refusal."""
+    by_check = trial.check is not None and trial.check.verdict == "refused"
+    proof = trial.certificate
+    return by_check or (
+        proof is not None and proof.status == "refused" and proof.float64_parameter_deviation is not None
     )
 
 
@@ -257,24 +348,33 @@ def remaining(plan: Plan, folder: Path) -> list[tuple[int, int, Case]]:
     ]
 
 
+def proof_for(plan: Plan, case: Case, folder: Path, where: Where) -> Proof:
+    """The proof of a case: of the certificate that the run holds already, or of one that is made and kept now."""
+    path = folder / store.certificate_file(case)
+    if path.exists():
+        return store.proof_of(path)
+    bounds = Bounds(time_limit_seconds=plan.time_limit_seconds, memory_limit_bytes=plan.memory_limit_bytes)
+    certificate = make_certificate(case, task_of(plan, case), entry=find_entry(case.entry), bounds=bounds, where=where)
+    return store.write_certificate(folder, certificate)
+
+
 def run_plan(
     plan: Plan,
     folder: Path,
+    where: Where,
     *,
-    machine: Machine,
-    source: Source,
     before: Callable[[int, Case], None] = lambda _block, _case: None,
     after: Callable[[Trial], None] = lambda _trial: None,
-    command: tuple[str, ...] = (sys.executable, "-m", "bench.worker"),
 ) -> None:
     """Run what is missing of a plan and keep each record as soon as its trial ends.
 
-    Raises KeyboardInterrupt on Ctrl-C, with the worker ended and every finished trial kept, and store.NoSpace before
-    or after a trial for which the disk has no room.
+    A case is certified once, right before its first trial. Raises KeyboardInterrupt on Ctrl-C, with the worker ended
+    and every finished trial kept, and store.NoSpace before or after a trial for which the disk has no room.
     """
     for block, position, case in remaining(plan, folder):
         store.check_space(folder)
         before(block, case)
-        trial = run_trial(plan, case, block=block, position=position, machine=machine, source=source, command=command)
+        proof = proof_for(plan, case, folder, where)
+        trial = run_trial(plan, case, block=block, position=position, proof=proof, where=where)
         store.write_trial(folder, trial)
         after(trial)

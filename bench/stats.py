@@ -55,7 +55,8 @@ class Summary:
     memory_reason: str | None
     final_accuracy_mean: float | None
     final_accuracy_sd: float | None  # None below two trials
-    largest_deviation: float | None
+    float64_deviation: float | None  # the certificate's: the largest of a parameter over its steps in float64
+    loss_deviation: float | None  # the largest of a loss in the run's own dtype, in the certificate and in every check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +129,10 @@ QUANTITIES: dict[Quantity, tuple[Callable[[Trial], float | None], bool]] = {
 
 
 def counts(trial: Trial) -> bool:
-    """Whether a trial may enter a table: it ended well, and its certificate says that it did the task's work."""
-    certified = trial.certificate is not None and trial.certificate.verdict == "same-work"
-    return trial.status == "ok" and certified and trial.measurements is not None
+    """Whether a trial may enter a table: it ended well, and its case's certificate and its own check prove its work."""
+    certified = trial.certificate is not None and trial.certificate.status == "ok"
+    checked = trial.check is not None and trial.check.verdict == "same-work"
+    return trial.status == "ok" and certified and checked and trial.measurements is not None
 
 
 def why_left_out(trial: Trial) -> tuple[str, str]:
@@ -139,9 +141,9 @@ def why_left_out(trial: Trial) -> tuple[str, str]:
         return trial.status, trial.reason or "no reason was recorded"
     if trial.measurements is None:
         return "uncertified", "the record has no measurements"
-    if trial.certificate is None:
-        return "uncertified", "the record has no certificate"
-    return "uncertified", trial.certificate.reason or "the certificate was refused"
+    if trial.certificate is None or trial.check is None:
+        return "uncertified", f"the record has no {'certificate' if trial.certificate is None else 'check'}"
+    return "uncertified", trial.certificate.reason or trial.check.reason or "its proof was refused"
 
 
 def case_key(trial: Trial) -> tuple[str, str, str, str, int]:
@@ -171,7 +173,9 @@ def _summary(trials: Sequence[Trial]) -> Summary:
     measured: list[Measurements] = [trial.measurements for trial in counted if trial.measurements is not None]
     # Sorted, so that the same trials in another order give the same bits.
     accuracies = sorted(m.epochs[-1].test_accuracy for m in measured if m.epochs)
-    deviations = [t.certificate.largest_deviation for t in counted if t.certificate is not None]
+    proofs = [trial.certificate for trial in counted if trial.certificate is not None]
+    losses = [proof.own_dtype_loss_deviation for proof in proofs]
+    losses += [trial.check.largest_deviation for trial in counted if trial.check is not None]
     left_out = Counter(why_left_out(trial) for trial in trials if not counts(trial))
     return Summary(
         case=trials[0].case,
@@ -186,8 +190,13 @@ def _summary(trials: Sequence[Trial]) -> Summary:
         memory_reason=next(iter(sorted({m.memory.reason for m in measured if m.memory.reason})), None),
         final_accuracy_mean=statistics.mean(accuracies) if accuracies else None,
         final_accuracy_sd=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-        largest_deviation=max((d for d in deviations if d is not None), default=None),
+        float64_deviation=_largest(proof.float64_parameter_deviation for proof in proofs),
+        loss_deviation=_largest(losses),
     )
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def half_width(sd: float, n: int, *, confidence: float = CONFIDENCE) -> float:

@@ -3,13 +3,14 @@
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench.errors import InputError
-from bench.record import Case, Plan, Trial, compact_json, read_value
+from bench.record import Case, Certificate, Plan, Proof, Suite, Trial, compact_json, read_value
 
 PLAN_FILE = "plan.json"
 
@@ -31,6 +32,11 @@ def trial_file(case: Case, block: int) -> str:
     """The name of a trial's file inside the folder of its run."""
     where = f"{case.device}_t{case.threads}_b{case.batch_size}"
     return f"block-{block:03d}_{_safe(case.task)}_{_safe(case.entry)}_{where}.json"
+
+
+def certificate_file(case: Case) -> str:
+    """The name of the file of a case's certificate, beside its trials."""
+    return trial_file(case, 0).replace("block-000_", "certificate_", 1)
 
 
 def write_once(path: Path, text: str) -> None:
@@ -109,6 +115,42 @@ def write_trial(folder: Path, trial: Trial) -> Path:
     return path
 
 
+def write_certificate(folder: Path, certificate: Certificate) -> Proof:
+    """Keep a certificate in the folder of its run; returns what its trials say of it."""
+    path = folder / certificate_file(certificate.case)
+    write_once(path, certificate.to_json())
+    return proof_of(path)
+
+
+def proof_of(path: Path) -> Proof:
+    """What trials say of a certificate's file. Raises InputError on a broken one."""
+    certificate = read_value(Certificate, path)
+    return Proof(
+        file=path.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        status=certificate.status,
+        reason=certificate.reason,
+        implementation_sha256=certificate.implementation_sha256,
+        float64_parameter_deviation=certificate.largest("float64", "parameter"),
+        own_dtype_loss_deviation=certificate.largest("own-dtype", "loss"),
+    )
+
+
+def write_suite(results: Path, suite: Suite) -> Path:
+    """Keep the kill table of a framework: results/raw/YYYY-MM-DD/MACHINE/mutations-FRAMEWORK-HHMMSS.json."""
+    day, clock = suite.created_utc[:10], suite.created_utc[11:19].replace(":", "")
+    path = raw_folder(results) / day / suite.machine.name / f"mutations-{_safe(suite.framework)}-{clock}.json"
+    write_once(path, compact_json(suite.model_dump(mode="json")))
+    return path
+
+
+def read_suites(results: Path) -> list[tuple[Path, Suite]]:
+    """The newest kill table of each framework, with its file."""
+    found = [(path, read_value(Suite, path)) for path in raw_folder(results).glob("*/*/mutations-*.json")]
+    newest = {suite.framework: (path, suite) for path, suite in sorted(found, key=lambda one: one[1].created_utc)}
+    return [newest[framework] for framework in sorted(newest)]
+
+
 def has_trial(folder: Path, case: Case, block: int) -> bool:
     """Whether this trial is recorded, whatever its status."""
     return (folder / trial_file(case, block)).exists()
@@ -133,7 +175,21 @@ def read_trials(results: Path) -> list[tuple[Path, Trial]]:
     found = [(path, read_value(Trial, path)) for path in sorted(raw.glob("*/*/*/block-*.json"))]
     if not found:
         raise InputError(f"{raw}: holds no record; make some with `bench run`")
+    _check_proofs(found)
     return found
+
+
+def _check_proofs(trials: list[tuple[Path, Trial]]) -> None:
+    """Raise InputError where a trial's certificate is not beside it, or is another than the trial was run under."""
+    proofs: dict[Path, Proof] = {}
+    for path, trial in trials:
+        if trial.certificate is None:
+            continue
+        file = path.parent / trial.certificate.file
+        if file not in proofs:
+            proofs[file] = proof_of(file)
+        if proofs[file] != trial.certificate:
+            raise InputError(f"{path}: certificate: {file.name} is not the one it was run under; restore that file")
 
 
 def check_space(folder: Path, needed_bytes: int = 1 << 20) -> None:

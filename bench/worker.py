@@ -5,18 +5,21 @@ Run by the runner as `python -m bench.worker`. The only module of bench that loa
 
 import contextlib
 import ctypes
+import importlib
 import json
 import os
 import resource
 import signal
 import sys
 import traceback
+from typing import Any
 
 from pydantic import ValidationError
 
 from bench import __version__
 from bench.contract import Refusal, Settings
 from bench.errors import InputError
+from bench.probes.source import module_sha256
 from bench.record import Versions, WorkerReply, WorkerRequest, compact_json
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -37,47 +40,81 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def run(request: WorkerRequest) -> WorkerReply:
-    """Do the trial. Never raises for what an entry does: its refusal or failure is the reply."""
-    from bench.measure import ContractBroken, certificate_of, load_entry, measure
+    """Do what is asked. Never raises for what an entry does: its refusal or failure is the reply."""
+    from bench.conformance import ContractBroken
+
+    try:
+        return _DO[request.what](request, Settings(device=request.device, threads=request.threads))
+    except Refusal as refusal:
+        return WorkerReply(status="refused", reason=_line(refusal))
+    except (ContractBroken, InputError) as error:
+        return WorkerReply(status="failed", reason=_line(error))
+    except Exception as error:
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {_line(error)}"[:500]
+        return WorkerReply(status="out-of-memory" if _out_of_memory(error) else "failed", reason=reason)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _trial(request: WorkerRequest, settings: Settings) -> WorkerReply:
+    from bench.measure import measure
+
+    measurements, check, entry = measure(
+        request.entry, request.entry_module, request.task, request.training_seed, settings
+    )
+    return WorkerReply(
+        status="ok" if check.verdict == "same-work" else "refused",
+        reason=check.reason,
+        measurements=measurements,
+        check=check,
+        versions=_versions(entry),
+        implementation_sha256=module_sha256(request.entry_module),
+    )
+
+
+def _certificate(request: WorkerRequest, settings: Settings) -> WorkerReply:
+    from bench.certificate import host_reads, prove, reason_of
+    from bench.measure import load_entry
+
+    entry = load_entry(request.entry, request.entry_module, settings)
+    parts = prove(entry, request.task, request.training_seed)
+    reads = host_reads(entry, request.task, request.training_seed)
+    reason = reason_of(parts, reads)
+    return WorkerReply(
+        status="ok" if reason is None else "refused",
+        reason=reason,
+        parts=parts,
+        host_reads=reads,
+        versions=_versions(entry),
+        implementation_sha256=module_sha256(request.entry_module),
+    )
+
+
+def _mutations(request: WorkerRequest, settings: Settings) -> WorkerReply:
+    from bench.mutations import run_suite
+
+    module = importlib.import_module(request.entry_module)
+    module.configure(settings)
+    return WorkerReply(status="ok", reason=None, kills=run_suite(module.MUTANTS), versions=_versions(module))
+
+
+_DO = {"trial": _trial, "certificate": _certificate, "mutations": _mutations}
+
+
+def _versions(entry: Any) -> Versions:
+    import numpy
+
     from bench.probes.blas import blas_builds
 
-    settings = Settings(device=request.device, threads=request.threads)
-    try:
-        if request.what == "certificate":
-            measurements = None
-            entry = load_entry(request.entry_module, settings)
-            certificate = certificate_of(entry, request.task, request.training_seed)
-        else:
-            measurements, certificate, entry = measure(
-                request.entry_module, request.task, request.training_seed, settings
-            )
-        import numpy
-
-        versions = Versions(
-            python=sys.version.split()[0],
-            numpy=numpy.__version__,
-            evenhand=__version__,
-            packages=dict(entry.versions()),
-            blas=blas_builds(),
-        )
-    except Refusal as refusal:
-        return WorkerReply(status="refused", reason=str(refusal), measurements=None, certificate=None, versions=None)
-    except (ContractBroken, InputError) as error:
-        return WorkerReply(status="failed", reason=str(error), measurements=None, certificate=None, versions=None)
-    except Exception as error:
-        status = "out-of-memory" if _out_of_memory(error) else "failed"
-        traceback.print_exc()
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        return WorkerReply.model_validate(
-            {"status": status, "reason": reason, "measurements": None, "certificate": None, "versions": None}
-        )
-    proven = certificate.verdict == "same-work"
-    return WorkerReply(
-        status="ok" if proven else "refused",
-        reason=None if proven else certificate.reason,
-        measurements=measurements,
-        certificate=certificate,
-        versions=versions,
+    return Versions(
+        python=sys.version.split()[0],
+        numpy=numpy.__version__,
+        evenhand=__version__,
+        packages=dict(entry.versions()),
+        blas=blas_builds(),
     )
 
 

@@ -72,7 +72,7 @@ def make_trial(
 
     seconds: of the window of every epoch after the first; the first, which is warm-up, takes twice as long.
     accuracy: after the last epoch. status other than ok: no measurements, no certificate.
-    certificate: its verdict; None for a record without one.
+    certificate: the verdict of its check; None for a record without a certificate.
     """
     task = task or make_task()
     known = {e.name: e for e in ENTRIES}.get(entry)
@@ -83,6 +83,7 @@ def make_trial(
             "window_cpu_seconds": seconds * 2,
             "window_steps": steps,
             "first_batch_seconds": first_step_seconds if epoch == 0 else 0.001,
+            "compilations": None,
             "mean_loss": 0.5,
             "last_loss": 0.4,
             "test_accuracy": accuracy - 0.01 * (task.epochs - 1 - epoch) if accuracy > 0.1 else accuracy,
@@ -108,14 +109,23 @@ def make_trial(
             "reason": memory_reason,
         },
     }
-    proof = {
+    check = {
         "verdict": certificate,
         "steps": 2,
-        "tolerance": 1e-5,
+        "tolerances": [1e-6, 1e-6],
         "trainer_deviations": [deviation, deviation],
         "measured_deviations": [deviation, deviation],
         "largest_deviation": deviation,
         "reason": certificate_reason,
+    }
+    proof = {
+        "file": f"certificate_{task.name}_{entry}.json",
+        "sha256": "0" * 64,
+        "status": "ok",
+        "reason": None,
+        "implementation_sha256": "b" * 64,
+        "float64_parameter_deviation": 3e-16,
+        "own_dtype_loss_deviation": deviation,
     }
     packages = packages if packages is not None else {"torch": "2.13.0"}
     return Trial.model_validate(
@@ -139,7 +149,9 @@ def make_trial(
             "started_utc": started_utc or f"2026-01-02T03:{block % 60:02d}:00Z",
             "worker_seconds": 10.0,
             "measurements": measurements if status == "ok" else None,
+            "check": check if status == "ok" and certificate is not None else check | {"verdict": "same-work"},
             "certificate": proof if status == "ok" and certificate is not None else None,
+            "implementation_sha256": "b" * 64,
             "versions": {
                 "python": "3.11.2",
                 "numpy": "2.1.0",

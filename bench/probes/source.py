@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+import sys
 from pathlib import Path
 
 from bench.record import Source
@@ -18,8 +19,21 @@ def _git(root: Path, *arguments: str) -> str:
 
 def source_sha256(root: Path) -> str:
     """SHA-256 over path and content of every *.py and *.toml under bench/ and impls/, in order of path."""
-    sha = hashlib.sha256()
     files = [path for folder in _FOLDERS for path in (root / folder).rglob("*") if path.suffix in (".py", ".toml")]
+    return _sha256(files, root)
+
+
+def module_sha256(module_name: str) -> str | None:
+    """SHA-256 over the Python files beside a loaded module: what its entry is made of. None where it has no file."""
+    file = getattr(sys.modules.get(module_name), "__file__", None)
+    if file is None:
+        return None
+    folder = Path(file).parent
+    return _sha256(list(folder.glob("*.py")), folder)
+
+
+def _sha256(files: list[Path], root: Path) -> str:
+    sha = hashlib.sha256()
     for path in sorted(files):
         content = path.read_bytes()
         sha.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode())

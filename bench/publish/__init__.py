@@ -1,17 +1,19 @@
 """Records -> the files of a report and the tables on a terminal. Pure: values in, text out; nothing is written here."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from bench.publish import markdown, tables, terminal
+from bench.publish import certificates, markdown, tables, terminal
 from bench.publish.tables import Record
+from bench.record import Suite
 
-__all__ = ["files", "markdown", "tables", "terminal"]
+__all__ = ["certificates", "files", "markdown", "tables", "terminal"]
 
 
-def files(records: list[Record], results: Path) -> dict[Path, str]:
+def files(records: list[Record], results: Path, suites: Sequence[tuple[Path, Suite]] = ()) -> dict[Path, str]:
     """Every file that a results folder gets from its records, by path. The same records give the same bytes."""
     sections = tables.sections(records)
     return {
-        results / "README.md": markdown.results_readme(sections, results),
+        results / "README.md": markdown.results_readme(sections, results, suites),
         results / "tables" / "cases.csv": tables.to_csv(sections),
     }

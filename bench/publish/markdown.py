@@ -5,9 +5,23 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench.errors import InputError
-from bench.publish import escape, units
-from bench.publish.tables import HEADS, REFERENCE, Failure, Record, Section, sections, texts
-from bench.record import Machine, Trial
+from bench.publish import certificates, escape, units
+from bench.publish.tables import (
+    AGAINST_HEADS,
+    HEADS,
+    REFERENCE,
+    Against,
+    Failure,
+    Record,
+    Row,
+    Section,
+    against_texts,
+    best_of,
+    like_modes,
+    sections,
+    texts,
+)
+from bench.record import Machine, Suite, Trial
 
 BEGIN = "<!-- table: begin -->"
 END = "<!-- table: end -->"
@@ -21,15 +35,19 @@ median over trials, each in a process of its own, with the range and the number 
 median over its epochs after the first. The ratio compares with {REFERENCE} in the same blocks of the same run, with its
 95% interval (t interval of the paired log ratios); a tie lies within ±1%. Time to first step is import + build + first
 step. Peak memory is resident memory in training, the second figure with what import took subtracted. The
-certificate's figure is the largest relative deviation of a step's loss from the float64 oracle. Trials that failed
-or were refused are listed under their table and enter no figure. Which run a case shows:
-[decision 0004](../docs/decisions/0004-which-runs-a-table-shows.md).
+certificate's figures are the largest relative deviations from the float64 oracle: of a parameter over 100 steps in
+float64, and of a loss in the run's own dtype. Trials that failed or were refused are listed under their table and enter
+no figure. Which run a case shows: [decision 0004](../docs/decisions/0004-which-runs-a-table-shows.md).
+
+*Like mode against like mode* compares entries that run in the same way: eager, graph, compiled, whole-loop (the
+framework itself loops over the batches). *Best against best* takes each framework's fastest entry.
 """
 
 
-def results_readme(shown: Sequence[Section], results: Path) -> str:
+def results_readme(shown: Sequence[Section], results: Path, suites: Sequence[tuple[Path, Suite]] = ()) -> str:
     """The whole of results/README.md; links are relative to the results folder."""
-    return "\n".join([INTRODUCTION, *(_section(section, results) for section in shown)])
+    parts = [INTRODUCTION, *(_section(section, results) for section in shown)]
+    return "\n".join([*parts, *([certificates.kill_table(suites, results)] if suites else [])])
 
 
 def project_table(shown: Iterable[Section], folder: Path, *, task: str = "mlp") -> str:
@@ -57,6 +75,8 @@ def replace_between_markers(text: str, table: str, *, place: str = "README.md") 
 
 def _section(section: Section, folder: Path) -> str:
     lines = [f"## {_title(section)}", "", *_facts(section), "", *_table(section, folder), ""]
+    lines += _against_table("Like mode against like mode", "Mode", like_modes(section))
+    lines += _against_table("Best against best", "Framework", best_of(section))
     if section.failures:
         lines += ["Did not count:", "", *(_failure(failure, folder) for failure in section.failures), ""]
     if section.not_shown:
@@ -144,12 +164,31 @@ def reproduce(section: Section) -> str:
 
 
 def _table(section: Section, folder: Path) -> list[str]:
-    links = [_link(row.paths, folder) for row in section.rows]
-    lines = [" | ".join([*map(escape.markdown, HEADS), "Records"]), "|".join(["---"] * (len(HEADS) + 1))]
-    for number, cells in enumerate(texts(section)):
-        link = links[number] if number < len(links) else ""
-        lines.append(" | ".join([*map(escape.markdown, cells), link]))
-    return [f"| {line} |" for line in lines]
+    links = [_links(row, folder) for row in section.rows]
+    rows = [
+        [*map(escape.markdown, cells), links[number] if number < len(links) else ""]
+        for number, cells in enumerate(texts(section))
+    ]
+    return table([*map(escape.markdown, HEADS), "Records"], rows)
+
+
+def _against_table(title: str, group: str, rows: Sequence[Against]) -> list[str]:
+    if not rows:
+        return []
+    cells = [[escape.markdown(cell) for cell in against_texts(row)] for row in rows]
+    return [f"**{title}**", "", *table([group, *map(escape.markdown, AGAINST_HEADS)], cells), ""]
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table; cells are escaped already."""
+    return [f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *rows)]
+
+
+def _links(row: Row, folder: Path) -> str:
+    links = [_link(row.paths, folder)]
+    if row.certificate is not None:
+        links.append(f"[certificate]({escape.url(os.path.relpath(row.certificate, folder))})")
+    return ", ".join(links)
 
 
 def _link(paths: Sequence[Path], folder: Path) -> str:

@@ -35,6 +35,8 @@ class Row:
     profile: str
     blocks: int  # that the run holds of this case, failed trials included
     paths: tuple[Path, ...]
+    trials: tuple[Trial, ...]  # of that run, failed ones included
+    certificate: Path | None  # the file of the case's certificate
 
     @property
     def case(self) -> Case:
@@ -153,6 +155,8 @@ def _row(records: Sequence[Record], cases: dict[tuple[str, str, str, str, int], 
         profile=first.placement.profile,
         blocks=len({trial.placement.block for trial in trials}),
         paths=tuple(path for path, trial in records if counts(trial)),
+        trials=tuple(trials),
+        certificate=next((path.parent / t.certificate.file for path, t in records if t.certificate is not None), None),
     )
 
 
@@ -186,6 +190,83 @@ def _cuda_reason(rows: Iterable[Row], trials: Sequence[Trial]) -> str | None:
     return f"not measured: no trial was run with --device cuda on {', '.join(machine.gpus)}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Against:
+    """A row beside the row it is compared with, in a table of its own. comparison: None where it is that row itself."""
+
+    group: str  # the mode, or the framework
+    row: Row
+    reference: Row
+    comparison: Comparison | None
+
+
+def like_modes(section: Section) -> list[Against]:
+    """Each row beside the first one of its mode and device; modes that only one framework has are left out."""
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in section.rows:
+        groups[row.case.device, row.case.mode].append(row)
+    found = []
+    for rows in groups.values():
+        if len({row.case.framework for row in rows}) > 1:
+            ordered = sorted(rows, key=lambda row: _rank(row.case))
+            found += [_against(row.case.mode, row, ordered[0]) for row in ordered]
+    return found
+
+
+def best_of(section: Section) -> list[Against]:
+    """The fastest row of each framework on each device, beside the first framework's.
+
+    The fastest is the one with the greatest median of samples/s. Choosing and comparing on the same trials flatters the
+    frameworks with many entries, by less than the range of the trials that stands beside it.
+    """
+    best: dict[tuple[str, str], Row] = {}
+    for row in section.rows:
+        key = row.case.device, row.case.framework
+        if key not in best or _speed(row) > _speed(best[key]):
+            best[key] = row
+    found = []
+    for device in DEVICES:
+        rows = sorted((row for (on, _), row in best.items() if on == device), key=lambda row: _rank(row.case))
+        found += [_against(row.case.framework, row, rows[0]) for row in rows] if len(rows) > 1 else []
+    return found
+
+
+def _speed(row: Row) -> float:
+    return row.summary.samples_per_second.median if row.summary.samples_per_second else 0.0
+
+
+def _rank(case: Case) -> tuple[int, bool, str]:
+    """References first: PyTorch, TensorFlow, then the others; as written before tuned."""
+    order = ("torch", "tensorflow")
+    place = order.index(case.framework) if case.framework in order else len(order)
+    return place, case.tier != "as-written", case.entry
+
+
+def _against(group: str, row: Row, reference: Row) -> Against:
+    comparison = None if row is reference else compare(reference.trials, row.trials)
+    return Against(group=group, row=row, reference=reference, comparison=comparison)
+
+
+AGAINST_HEADS = ("Entry", "Device", "Samples/s, median (range, n)", "Against", "Ratio [95%]", "Verdict")
+
+
+def against_texts(one: Against) -> tuple[str, ...]:
+    """The cells of a row of such a table, the group first, formatted, not escaped."""
+    return (
+        one.group,
+        _entry_text(one.row.case),
+        one.row.case.device,
+        units.rate_spread(one.row.summary.samples_per_second),
+        "reference" if one.comparison is None else one.reference.case.entry,
+        "1" if one.comparison is None else units.ratio(one.comparison),
+        "" if one.comparison is None else units.verdict(one.comparison),
+    )
+
+
+def _entry_text(case: Case) -> str:
+    return case.entry if case.tier == "as-written" else f"{case.entry} ({case.tier})"
+
+
 HEADS = (
     "Mode",
     "Entry",
@@ -197,7 +278,7 @@ HEADS = (
     "Peak memory in training",
     "Peak above import",
     "Final accuracy ± sd",
-    "Certificate, largest deviation",
+    "Certificate: float64, own dtype",
 )
 
 
@@ -216,7 +297,7 @@ def _texts(row: Row) -> tuple[str, ...]:
         accuracy = units.percent(seen.final_accuracy_mean, seen.final_accuracy_sd)
     return (
         case.mode,
-        case.entry if case.tier == "as-written" else f"{case.entry} ({case.tier})",
+        _entry_text(case),
         case.device,
         units.rate_spread(seen.samples_per_second) + (" (warm-up only)" if seen.warm_up_only else ""),
         units.ratio(row.comparison) if row.comparison else row.no_comparison,
@@ -225,7 +306,7 @@ def _texts(row: Row) -> tuple[str, ...]:
         _bytes(seen.peak_training_bytes, seen.memory_reason),
         _bytes(seen.peak_above_import_bytes, seen.memory_reason),
         accuracy,
-        units.deviation(seen.largest_deviation),
+        units.deviation(seen.float64_deviation, seen.loss_deviation),
     )
 
 
@@ -278,7 +359,24 @@ def _figures(section: Section, row: Row) -> dict[str, Any]:
         "peak_above_import_bytes_median": _median(seen.peak_above_import_bytes),
         "final_accuracy_mean": seen.final_accuracy_mean,
         "final_accuracy_sd": seen.final_accuracy_sd,
-        "largest_deviation": seen.largest_deviation,
+        "float64_deviation": seen.float64_deviation,
+        "loss_deviation": seen.loss_deviation,
+    }
+
+
+def _against_figures(one: Against) -> dict[str, Any]:
+    ratio = one.comparison
+    low, high = ratio.interval if ratio is not None and ratio.interval is not None else (None, None)
+    return {
+        "group": one.group,
+        "entry": one.row.case.entry,
+        "device": one.row.case.device,
+        "reference": one.reference.case.entry,
+        "ratio": ratio.ratio if ratio else 1.0,
+        "ratio_low": low,
+        "ratio_high": high,
+        "pairs": ratio.pairs if ratio else None,
+        "verdict": ratio.verdict if ratio else None,
     }
 
 
@@ -303,6 +401,8 @@ def to_json(records: Iterable[Record]) -> str:
             "threads": section.threads,
             "cuda": section.cuda_reason,
             "rows": [_figures(section, row) for row in section.rows],
+            "like_modes": [_against_figures(one) for one in like_modes(section)],
+            "best_of": [_against_figures(one) for one in best_of(section)],
             "failures": [
                 {
                     "entry": f.case.entry,

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.publish import escape, units
-from bench.publish.tables import HEADS, REFERENCE, Row, Section, sections, texts
+from bench.publish.tables import HEADS, REFERENCE, Row, Section, against_texts, best_of, sections, texts
 from bench.record import Trial
 
 PLAIN_WIDTH = 10_000  # a log has no width: one line a case, so that grep finds it whole
@@ -44,7 +44,7 @@ def plain_text(shown: Iterable[Section]) -> str:
         table = Table(*map(rich_escape, HEADS), box=None, pad_edge=False)
         for cells in texts(section):
             table.add_row(*map(_text, cells))
-        console.print(Group(*_title(section), table, *_failures(section), Text("")))
+        console.print(Group(*_title(section), table, *_best(section), *_failures(section), Text("")))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
@@ -61,12 +61,22 @@ def _framed(section: Section) -> RenderableType:
             table.add_row(_text(named, "bold"))
             group = named
         table.add_row(*_cells(row))
-    below: list[RenderableType] = []
+    below: list[RenderableType] = _best(section)
     if section.cuda_reason is not None:
         below.append(_text(f"cuda: {section.cuda_reason}", "dim"))
     for row in section.rows:
         below += _remarks(row)
     return Group(*_title(section), table, *below, *_failures(section), Text(""))
+
+
+def _best(section: Section) -> list[RenderableType]:
+    """A line a framework: its fastest entry, beside the first framework's."""
+    lines: list[RenderableType] = []
+    for one in best_of(section):
+        framework, entry, device, speed, against, ratio, verdict = against_texts(one)
+        compared = f"{ratio} × {against}: {verdict}" if one.comparison is not None else "reference"
+        lines.append(_text(f"best of {framework} ({device}): {entry}, {speed} samples/s; {compared}"))
+    return [_text("Best against best", "bold"), *lines] if lines else []
 
 
 def _cells(row: Row) -> list[Text]:
@@ -99,7 +109,8 @@ def _cells(row: Row) -> list[Text]:
 
 def _remarks(row: Row) -> list[Text]:
     """What has no room in the table: the certificate, what an undecided ratio needs, what a figure stands on."""
-    remarks = [f"certificate {units.deviation(row.summary.largest_deviation)}"]
+    seen = row.summary
+    remarks = [f"certificate {units.deviation(seen.float64_deviation, seen.loss_deviation)}"]
     if row.comparison is not None and row.comparison.verdict == "undecided":
         remarks.append(units.verdict(row.comparison))
     if row.summary.warm_up_only:

@@ -74,6 +74,10 @@ def verdict(comparison: Comparison) -> str:
     return f"undecided ({comparison.reason})" if comparison.reason else "undecided"
 
 
-def deviation(value: float | None) -> str:
-    """The certificate's mark with the largest relative deviation of a loss: ✓ 1.2e-07"""
-    return "✓ deviation not recorded" if value is None else f"✓ {value:.1e}"
+def deviation(float64: float | None, loss: float | None) -> str:
+    """The certificate's mark with its largest deviations, of a parameter in float64 and of a loss: ✓ 3e-16, 1e-07"""
+    return f"✓ {_power(float64)}, {_power(loss)}"
+
+
+def _power(value: float | None) -> str:
+    return NOT_MEASURED if value is None else f"{value:.0e}"

@@ -22,6 +22,7 @@ TINY = ("run", "--task", "mlp-tiny", "--epochs", "1", "--batch-size", "2000", "-
 REQUEST = WorkerRequest(
     task=load_task("mlp-tiny"),
     training_seed=0,
+    entry="tests.plugins.good",
     entry_module="tests.plugins.good",
     device="cpu",
     threads=1,
@@ -71,7 +72,7 @@ def gone(pid: int, seconds: float = 10) -> bool:
         ("raises", "failed", "RuntimeError: the shapes [784, 128] and [3] do not match"),
         ("refuses", "refused", "has no SGD"),
         ("shapeless", "failed", "train() must return the losses as a NumPy array float32 (1,), returned float64"),
-        ("diverges", "failed", "is not finite"),
+        ("diverges", "refused", "loss at step 0: is not finite"),
         ("faulty", "refused", "deviat"),
         ("absent", "failed", "No module named 'tests.plugins.absent'"),
     ],

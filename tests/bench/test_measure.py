@@ -1,32 +1,10 @@
-"""What an entry returns is checked before it is believed."""
+"""The evaluation that all share, and windows in which nothing but training may happen."""
 
 import numpy as np
 import pytest
 
-from bench.measure import ContractBroken, accuracy, checked_losses
-
-
-@pytest.mark.parametrize(
-    ("losses", "found"),
-    [
-        (np.zeros(3, dtype=np.float64), r"float64 \(3,\)"),
-        (np.zeros((3, 1), dtype=np.float32), r"float32 \(3, 1\)"),
-        (np.zeros(2, dtype=np.float32), r"float32 \(2,\)"),
-        ([0.0, 0.0, 0.0], "list"),
-        (None, "NoneType"),
-    ],
-)
-def test_losses_of_another_shape_or_dtype_are_named(losses: object, found: str) -> None:
-    """The message says what was wanted and what came."""
-    with pytest.raises(ContractBroken, match=r"float32 \(3,\), returned " + found):
-        checked_losses(losses, 3)
-
-
-def test_right_losses_pass_as_they_are() -> None:
-    """No copy, no change."""
-    losses = np.ones(3, dtype=np.float32)
-
-    assert checked_losses(losses, 3) is losses
+from bench.conformance import ContractBroken
+from bench.measure import _refuse_compilation, accuracy, compilations
 
 
 def test_accuracy_is_the_share_of_rows_whose_largest_logit_is_the_labels() -> None:
@@ -36,7 +14,25 @@ def test_accuracy_is_the_share_of_rows_whose_largest_logit_is_the_labels() -> No
     assert 0.75 == accuracy(logits, np.array([0, 1, 0, 1]), 2)
 
 
-def test_logits_of_another_shape_are_named() -> None:
-    """A transposed result must not become a low accuracy."""
-    with pytest.raises(ContractBroken, match=r"\(4, 2\), returned an array \(2, 4\)"):
-        accuracy(np.zeros((2, 4)), np.zeros(4, dtype=np.int64), 2)
+class Compiles:
+    """A trainer that has made three programs."""
+
+    def compilations(self) -> int:
+        return 3
+
+
+def test_an_entry_tells_what_it_compiled_or_nothing() -> None:
+    """None is not 0: an entry that cannot tell has not been watched."""
+    assert (3, None) == (compilations(Compiles()), compilations(object()))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("programs", "allowed"), [(0, False), (None, False), (2, True)])
+def test_a_window_without_a_compilation_counts(programs: int | None, allowed: bool) -> None:
+    """Nor does one of the warm-up harm."""
+    _refuse_compilation(programs, "the window of epoch 0", allowed=allowed)
+
+
+def test_a_compilation_inside_a_window_fails_the_trial() -> None:
+    """Its seconds would be the compiler's."""
+    with pytest.raises(ContractBroken, match=r"1 program\(s\) traced or compiled inside the window of epoch 2"):
+        _refuse_compilation(1, "the window of epoch 2")

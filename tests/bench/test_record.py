@@ -8,16 +8,17 @@ import pytest
 
 from bench import store
 from bench.errors import InputError
-from bench.record import Trial, compact_json, read_value, trial_schema
+from bench.record import Certificate, Trial, compact_json, read_value, schema_of
 from tests.command import ROOT
 from tests.make import make_trial
 
 SHIPPED = json.loads((ROOT / "bench" / "schema" / "trial.schema.json").read_text())
 
 
-def test_the_shipped_schema_is_that_of_the_types() -> None:
+@pytest.mark.parametrize("document", ["trial", "certificate"])
+def test_the_shipped_schema_is_that_of_the_types(document: str) -> None:
     """`make generate` makes it anew."""
-    assert trial_schema() == SHIPPED
+    assert schema_of(document) == json.loads((ROOT / "bench" / "schema" / f"{document}.schema.json").read_text())
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("raw/*/*/*/block-*.json")), ids=lambda path: path.name)
@@ -25,6 +26,16 @@ def test_a_published_record_is_valid(path: Path) -> None:
     """Against the schema as shipped, by another library than the one that wrote it."""
     jsonschema.Draft202012Validator(SHIPPED).validate(json.loads(path.read_text()))
     read_value(Trial, path)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "results").glob("raw/*/*/*/certificate_*.json")), ids=lambda path: path.name
+)
+def test_a_published_certificate_is_valid(path: Path) -> None:
+    """Against the schema as shipped, by another library than the one that wrote it."""
+    schema = json.loads((ROOT / "bench" / "schema" / "certificate.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(json.loads(path.read_text()))
+    read_value(Certificate, path)
 
 
 def test_a_record_survives_its_file(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_a_log_has_one_plain_line_a_case() -> None:
     """No escape sequences, no frames, nothing broken in two."""
     text = shown(two_blocks())
 
-    lines = [line for line in text.splitlines() if "tensorflow-function" in line]
+    lines = [line for line in text.splitlines() if line.startswith("graph") and "tensorflow-function" in line]
 
     assert len(lines) == 1
     assert "29,800 (29,700..30,000, n = 2)" in lines[0]

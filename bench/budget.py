@@ -1,0 +1,88 @@
+"""Task and inputs -> how far honest training in the task's dtype strays from the float64 oracle, step by step. Pure.
+
+A *draw* is the oracle's own training in that dtype with its sums in another order: pixels, units and rows are permuted,
+which changes no result but its rounding. Where a ReLU's input is so close to 0 that rounding decides its sign, a draw
+tosses a coin, for there an honest entry may go either way. What several draws stray is what an honest entry may stray,
+and the tolerance is their prediction interval for one more draw.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from bench.contract import Array, Data, Params
+from bench.oracle import Oracle
+from bench.task import Task
+
+# A unit is in doubt where its input is at most so many times the largest error of its layer away from 0.
+_DOUBT = 2.0
+
+Figures = dict[str, list[float | None]]
+
+
+class Draw:
+    """An oracle in the task's dtype whose sums run in an order of its own, seen from outside in the oracle's order."""
+
+    def __init__(self, task: Task, params: Params, data: Data, generator: np.random.Generator) -> None:
+        *inner, classes = task.layers
+        self._orders = [*map(generator.permutation, inner), np.arange(classes)]  # of pixels, of each layer's units
+        pairs = zip(params, self._orders, self._orders[1:], strict=False)
+        permuted = [(weight[before][:, after], bias[after]) for (weight, bias), before, after in pairs]
+        images = np.ascontiguousarray(data.images[:, self._orders[0]])
+        own = Data(images=images, labels=data.labels)
+        self._permuted = Oracle(task, permuted, own, dtype=task.dtype, slope=self._toss)
+        self._generator = generator
+        self._truth: list[Array] = []
+        self._errors = [0.0] * len(inner)  # of each layer's inputs to its activation, the largest so far
+        self._strayed = False  # a toss has fallen on the other side than the oracle's
+
+    def step(self, rows: NDArray[np.int64], truth: Sequence[Array]) -> float:
+        """One step; truth: what the float64 oracle's layers gave for these rows before their activations."""
+        order = self._generator.permutation(len(rows))
+        self._truth = [layer[order][:, units] for layer, units in zip(truth, self._orders[1:], strict=True)]
+        return self._permuted.step(rows[order])
+
+    def flat(self) -> list[Array]:
+        """The parameters with their units back in the oracle's order, weight and bias in turn."""
+        back = [np.argsort(order) for order in self._orders]
+        flat = []
+        for layer, (weight, bias) in enumerate(self._permuted.params()):
+            flat += [weight[back[layer]][:, back[layer + 1]], bias[back[layer + 1]]]
+        return flat
+
+    def logits(self, images: Array) -> Array:
+        """(n, pixels), in the oracle's order -> (n, classes)."""
+        return self._permuted.logits(images[:, self._orders[0]])
+
+    def _toss(self, layer: int, x: Array, slope: Array) -> Array:
+        """Either slope of a ReLU where rounding alone may decide between them."""
+        if not self._strayed:  # after that its distance from the truth is no rounding, so the errors of before stand
+            self._errors[layer] = max(self._errors[layer], float(np.abs(x - self._truth[layer]).max()))
+        doubtful = np.abs(self._truth[layer]) <= _DOUBT * self._errors[layer]
+        tossed = slope.copy()
+        tossed[doubtful] = self._generator.integers(0, 2, int(doubtful.sum()))
+        self._strayed |= not np.array_equal(tossed, self._truth[layer] > 0)
+        return tossed
+
+
+def tolerances(draws: Sequence[Figures], *, dtype: str, false_refusal: float) -> dict[str, list[float]]:
+    """Figures of R draws -> for each figure and step the deviation that an honest entry stays within.
+
+    tolerance(k) = t(1 - p / 2N; R) * max(u, max over j <= k of rms over the draws of deviation(j)): the prediction
+    interval of Student's t for one more draw whose mean is known to be 0 (the oracle), with Bonferroni's correction for
+    N comparisons in all, p being `false_refusal` and u the unit roundoff of the dtype. Assumes that the entry rounds as
+    well as a draw does. The running maximum, because a step where the draws happen to agree proves nothing.
+    """
+    comparisons = sum(len(steps) for steps in draws[0].values())
+    quantile = float(stdtrit(len(draws), 1 - false_refusal / (2 * comparisons)))
+    roundoff = float(np.finfo(dtype).eps) / 2
+    found = {}
+    for figure in draws[0]:
+        values = np.array([[np.inf if d is None else d for d in draw[figure]] for draw in draws])  # (draws, steps)
+        rms = np.sqrt(np.mean(values**2, axis=0))
+        bounds = quantile * np.maximum(roundoff, np.maximum.accumulate(rms))
+        # Where a draw has no finite value there is no bound, and nothing is certified: 0.
+        found[figure] = np.where(np.isfinite(bounds), bounds, 0.0).tolist()
+    return found
