@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench import contract
 from bench.contract import Array, Data, Params, Refusal, Settings
 from bench.task import Adam, AdamW, RmsProp, Sgd, Task
 
@@ -153,7 +154,7 @@ def build(task: Task, params: Params, data: Data) -> Trainer:
     return Trainer(task, params, data)
 
 
-def host_reads(trainer: Trainer, batches: NDArray[np.int64]) -> list[str]:
+def host_reads(trainer: contract.Trainer, batches: NDArray[np.int64]) -> list[str]:
     """Places where a value of the device was read on the host while the steps of batches were trained."""
     with _HostReads() as reads:
         trainer.train(batches)
@@ -163,10 +164,11 @@ def host_reads(trainer: Trainer, batches: NDArray[np.int64]) -> list[str]:
 class _HostReads(TorchDispatchMode):
     """Sees every operation that PyTorch dispatches, and notes those that hand a value of the device to the host."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __enter__(self) -> "_HostReads":
         self.places: list[str] = []
         self._copies: list[str] = []  # to the host, with nothing done on the device since: the losses leave so
+        super().__enter__()
+        return self
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = op(*args, **(kwargs or {}))
