@@ -107,14 +107,15 @@ def prove(
     Raises ContractBroken where the entry breaks its contract, Refusal where it cannot do the task, and whatever else
     the entry raises.
     """
-    parts = [_part("float64", entry, task.changed(dtype="float64"), seed, limits, load)]
+    small = task.changed(dtype="float64", batch_size=min(task.batch_size, limits.float64_most_rows))
+    parts = [_part("float64", entry, small, seed, limits, load)]
     if task.dtype != "float64":
         parts.append(_part("own-dtype", entry, task, seed, limits, load))
     return parts
 
 
 def _part(name: str, entry: EntryModule, task: Task, seed: int, limits: Limits, load: Load) -> Part:
-    steps = limits.float64_steps if name == "float64" else limits.own_dtype_steps
+    steps = limits.float64_steps if name == "float64" else own_dtype_steps(task, limits)
     data, batches = load(task, first_batches(task, seed, steps))
     inputs = _Inputs(task=task, params=initial_params(task, seed), data=data, batches=batches)
     gradient_descent = task.changed(optimizer={"name": "sgd", "learning_rate": GRADIENT_RATE})
@@ -142,6 +143,11 @@ def _part(name: str, entry: EntryModule, task: Task, seed: int, limits: Limits, 
             "faults": [fault for one in series if (fault := fault_of(one)) is not None],
         }
     )
+
+
+def own_dtype_steps(task: Task, limits: Limits = LIMITS) -> int:
+    """Steps of the part own-dtype, and of a trial's check: fewer for large batches, never under two."""
+    return max(2, min(limits.own_dtype_steps, limits.own_dtype_most_rows // task.batch_size))
 
 
 def _draws(inputs: _Inputs, count: int, generator: np.random.Generator) -> list[Draw]:

@@ -8,6 +8,7 @@ import json
 import secrets
 import signal
 import sys
+import time
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
@@ -139,8 +140,10 @@ def _new_plan(
         loaded = [task.changed(batch_size=size) for task in loaded for size in batch_sizes]
     plan.check_unique(loaded)
     names = list(dict.fromkeys(entries or chosen.entries or [entry.name for entry in known_entries()]))
-    for name in names:
-        find_entry(name)
+    called = [find_entry(name).name for name in names]
+    for name in called:
+        if called.count(name) > 1:
+            raise InputError(f"--entry: {name} is there twice; name it once")
     for device in devices or ():
         if device not in ("cpu", "cuda"):
             raise InputError(f"--device {device!r}: no such device; take cpu or cuda")
@@ -259,13 +262,20 @@ def run(
     with store.locked(results):
         machine = read_machine()
         folder = folder or store.create_run(results, chosen, machine.name)
+        started = time.monotonic()
+        certified = len(list(folder.glob("certificate_*.json")))
         trials = _run_with_progress(chosen, folder, estimator, machine)
+        seconds = time.monotonic() - started
     everything = [trial for _, trial in store.read_run(folder)]
     if as_json:
         _out(json.dumps([trial.model_dump(mode="json") for trial in everything]))
     else:
         publish.terminal.print_run(everything, Console(file=sys.stdout))
     _note(f"records: {folder}")
+    if trials and not certified:  # a resumed run has certificates of another day's time
+        inside = sum(trial.worker_seconds for trial in trials)
+        inside += sum(made.worker_seconds for made in store.read_certificates_of(folder))
+        _note(f"{seconds:.0f} s, of which outside the workers: {1 - inside / seconds:.1%}")
     spoilt = any(runner.disproved(trial) or trial.status in runner.FAILURES for trial in trials)
     if spoilt or not any(trial.status == "ok" for trial in everything):
         raise typer.Exit(3)
@@ -278,7 +288,7 @@ def _print_plan(chosen: Plan, folder: Path | None, estimator: Estimator, *, as_j
         if folder
         else [(b, i, c) for b in range(chosen.blocks) for i, c in enumerate(plan.block_order(chosen, b))]
     )
-    seconds = sum(estimator.seconds(case, plan.task_of(chosen, case)) for _, _, case in todo)
+    seconds = _estimate(chosen, folder, estimator, todo)
     if as_json:
         listed = [{"block": b, "position": p, "case": c.model_dump(mode="json")} for b, p, c in todo]
         _out(json.dumps({"trials": listed, "estimated_seconds": round(seconds), "basis": estimator.basis}, indent=1))
@@ -292,6 +302,13 @@ def _print_plan(chosen: Plan, folder: Path | None, estimator: Estimator, *, as_j
     _out(f"about {seconds / 60:.1f} min ({estimator.basis})")
 
 
+def _estimate(chosen: Plan, folder: Path | None, estimator: Estimator, todo: list[tuple[int, int, Case]]) -> float:
+    """Seconds for the trials, and for the certificates that are not there yet."""
+    cases = {case for _, _, case in todo if folder is None or not (folder / store.certificate_file(case)).exists()}
+    trials = sum(estimator.seconds(case, plan.task_of(chosen, case)) for _, _, case in todo)
+    return trials + sum(map(estimator.certificate_seconds, cases))
+
+
 def _describe(trial: Trial) -> str:
     c = trial.case
     what = f"block {trial.placement.block}  {c.task}  {c.entry}  {c.device}  {c.threads} thread(s)"
@@ -301,7 +318,7 @@ def _describe(trial: Trial) -> str:
 def _run_with_progress(chosen: Plan, folder: Path, estimator: Estimator, machine: record.Machine) -> list[Trial]:
     """Run what is missing; a bar with the present case and the time left on a terminal, plain lines elsewhere."""
     todo = runner.remaining(chosen, folder)
-    total = sum(estimator.seconds(case, plan.task_of(chosen, case)) for _, _, case in todo)
+    total = _estimate(chosen, folder, estimator, todo)
     console = Console(file=sys.stderr)
     done: list[Trial] = []
     # Twice a second: the bar must not take the cores that are measured.
@@ -316,6 +333,7 @@ def _run_with_progress(chosen: Plan, folder: Path, estimator: Estimator, machine
         disable=not console.is_terminal,
     )
     left = total
+    certified = {case for _, _, case in todo if (folder / store.certificate_file(case)).exists()}
 
     def before(block: int, case: Case) -> None:
         bar.update(line, description=f"block {block + 1}/{chosen.blocks} {case.task} {case.entry}", left=_minutes(left))
@@ -323,7 +341,11 @@ def _run_with_progress(chosen: Plan, folder: Path, estimator: Estimator, machine
     def after(trial: Trial) -> None:
         nonlocal left
         done.append(trial)
-        left = max(0.0, left - estimator.seconds(trial.case, trial.task))
+        left -= estimator.seconds(trial.case, trial.task)
+        if trial.case not in certified:
+            certified.add(trial.case)
+            left -= estimator.certificate_seconds(trial.case)
+        left = max(0.0, left)
         estimator.learn(trial)
         if console.is_terminal:
             if trial.status != "ok":
@@ -360,10 +382,11 @@ def certify(
     mutations: Annotated[
         bool, typer.Option("--mutations", help="Certify deliberate faults instead: all must be refused.")
     ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the certificates in --results.")] = False,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Does an entry do the task's arithmetic? Exit 1 where it does not.
+    """Does an entry do the task's arithmetic? Every entry, where none is named. Exit 1 where one does other work.
 
     --mutations: the frameworks torch and tensorflow, or those that are named; the kill table is kept in --results.
     """
@@ -373,20 +396,26 @@ def certify(
     if mutations:
         _certify_mutations(entry or list(MUTATED), results, as_json=as_json)
         return
-    if not entry:
-        raise InputError("bench certify: names no entry; name one, such as torch-eager, or give --mutations")
     where = runner.Where(machine=read_machine(), source=read_source(ROOT))
+    now = datetime.now(UTC)
+    name = f"{now:%H%M%S}-certify-{secrets.token_hex(2)}"
+    folder = store.raw_folder(results) / f"{now:%Y-%m-%d}" / where.machine.name / name
     bounds = runner.Bounds(time_limit_seconds=plan.PROFILES["full"].time_limit_seconds)
     made: list[record.Certificate] = []
-    for found in map(find_entry, entry):
+    for found in map(find_entry, entry or [known.name for known in known_entries()]):
         for spec in [load_task(name) for name in task or ["mlp"]]:
             case = plan.case_of(spec, found, "cuda" if device == "cuda" else "cpu", 1)
             made.append(runner.make_certificate(case, spec, entry=found, bounds=bounds, where=where))
+            if keep:
+                store.write_certificate(folder, made[-1])
             if not as_json:
                 _out(publish.certificates.text(made[-1]))
     if as_json:
         _out(json.dumps([certificate.model_dump(mode="json") for certificate in made], indent=1))
-    if any(certificate.status != "ok" for certificate in made):
+    if keep:
+        _note(f"certificates: {folder}")
+    # What an entry says it cannot do is an answer where all were asked, but no where it was asked for by name.
+    if any(made_one.status != "ok" if entry else made_one.parts and made_one.status != "ok" for made_one in made):
         raise typer.Exit(1)
 
 
@@ -445,7 +474,7 @@ def report(
     if as_json:
         _out(publish.tables.to_json(trials))
         return
-    files = publish.files(trials, results, store.read_suites(results))
+    files = publish.files(trials, results, store.read_suites(results), store.newest_certificates(results))
     place = readme or Path("README.md")
     text = place.read_text(encoding="utf-8") if place.is_file() else None
     if text is not None and (readme is not None or publish.markdown.BEGIN in text):
@@ -477,6 +506,7 @@ def schema(
 
 def main() -> None:
     """Entry point: run the command and turn what it raises into one line and an exit code."""
+    sys.path.insert(0, "")  # an entry package.module may lie in the working folder, where workers look too
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end from outside is an interrupt too
     sys.exit(_run())
 

@@ -15,6 +15,7 @@ _Key = tuple[str, str, str, int]
 _GUESSED_START_SECONDS = 10.0
 _GUESSED_STEP_SECONDS = 1e-3
 _GUESSED_FLOPS_PER_SECOND = 3e10
+_GUESSED_CERTIFICATE_SECONDS = 20.0
 
 
 class Estimator:
@@ -24,11 +25,16 @@ class Estimator:
         self._known: dict[_Key, list[float]] = {}
         try:
             found = store.read_trials(results)
+            known = [certificate for _, certificate in store.newest_certificates(results)]
         except InputError:  # no results yet; a broken record is the report's to complain of, not a reason not to run
-            found = []
+            found, known = [], []
+        self._certified: dict[_Key, float] = {}
         for _, trial in found:
-            if trial.machine.fingerprint == machine_fingerprint:
+            if trial.machine.fingerprint == machine_fingerprint and trial.worker_seconds > 0:
                 self.learn(trial)
+        for certificate in known:
+            if certificate.machine.fingerprint == machine_fingerprint:
+                self._certified[self._key(certificate.case)] = certificate.worker_seconds
         self.basis = "from earlier records" if self._known else "guessed, as no earlier record tells"
 
     @staticmethod
@@ -38,6 +44,10 @@ class Estimator:
     def learn(self, trial: Trial) -> None:
         """Take a finished trial into account."""
         self._known.setdefault(self._key(trial.case), []).append(trial.worker_seconds)
+
+    def certificate_seconds(self, case: Case) -> float:
+        """Estimated life of the worker that certifies a case, in seconds."""
+        return self._certified.get(self._key(case), _GUESSED_CERTIFICATE_SECONDS)
 
     def seconds(self, case: Case, task: Task) -> float:
         """Estimated life of the worker, in seconds."""

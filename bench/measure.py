@@ -16,7 +16,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.certificate import LIMITS, check
+from bench.certificate import check, own_dtype_steps
 from bench.conformance import ContractBroken, check_module, check_trainer, checked_logits, checked_losses
 from bench.contract import EntryModule, Settings, Trainer
 from bench.inputs import epoch_batches, first_batches, initial_params, load_data, training_rows
@@ -187,7 +187,7 @@ def load_entry(name: str, module_name: str, settings: Settings) -> EntryModule:
 
 def check_of(entry: EntryModule, task: Task, seed: int, *, measured: NDArray[np.float32]) -> Check:
     """The check of a new trainer, and of the first losses of the measured one, beside the oracle."""
-    steps = min(LIMITS.own_dtype_steps, len(measured))
+    steps = min(own_dtype_steps(task), len(measured))
     data, batches = training_rows(task, first_batches(task, seed, steps))
     trainer = entry.build(task, initial_params(task, seed), data)
     losses = checked_losses(trainer.train(batches), len(batches))

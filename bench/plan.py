@@ -84,6 +84,11 @@ def task_of(plan: Plan, case: Case) -> Task:
     return next(task for task in plan.tasks if task.fingerprint == case.fingerprint and task.name == case.task)
 
 
+def entry_of(plan: Plan, case: Case) -> Entry:
+    """The entry of a case: the plan names it as it was asked for, by name or import path."""
+    return next(entry for entry in map(find_entry, plan.entries) if entry.name == case.entry)
+
+
 def check_unique(tasks: Sequence[Task]) -> None:
     """Raise InputError where two tasks would write the same file: same name and batch size, or the same arithmetic."""
     seen: set[tuple[str, int]] = set()

@@ -40,8 +40,10 @@ class Limits(Value):
     """What a certificate tolerates, and over how many steps; the values stand in bench/tolerances.toml."""
 
     float64_steps: Annotated[int, Field(ge=1)]
+    float64_most_rows: Annotated[int, Field(ge=1)]
     float64_deviation: Annotated[float, Field(gt=0)]
     own_dtype_steps: Annotated[int, Field(ge=1)]
+    own_dtype_most_rows: Annotated[int, Field(ge=1)]
     gradient_steps: Annotated[int, Field(ge=1)]
     budget_draws: Annotated[int, Field(ge=2)]
     budget_false_refusal: Annotated[float, Field(gt=0, lt=1)]

@@ -23,8 +23,7 @@ from bench import store
 from bench.certificate import LIMITS
 from bench.contract import Device, Entry
 from bench.errors import InputError
-from bench.plan import block_order, task_of
-from bench.plugins import find_entry
+from bench.plan import block_order, entry_of, task_of
 from bench.probes.available import availability
 from bench.record import (
     Case,
@@ -284,7 +283,7 @@ def run_trial(plan: Plan, case: Case, *, block: int, position: int, proof: Proof
     started_utc = datetime.now(UTC).isoformat(timespec="seconds")
     status, reason, reply, stderr, seconds = proof.status, proof.reason, None, "", 0.0
     if status == "ok":
-        entry = find_entry(case.entry)
+        entry = entry_of(plan, case)
         status, reason, reply, finished = ask_worker(
             "trial",
             entry=entry,
@@ -354,7 +353,7 @@ def proof_for(plan: Plan, case: Case, folder: Path, where: Where) -> Proof:
     if path.exists():
         return store.proof_of(path)
     bounds = Bounds(time_limit_seconds=plan.time_limit_seconds, memory_limit_bytes=plan.memory_limit_bytes)
-    certificate = make_certificate(case, task_of(plan, case), entry=find_entry(case.entry), bounds=bounds, where=where)
+    certificate = make_certificate(case, task_of(plan, case), entry=entry_of(plan, case), bounds=bounds, where=where)
     return store.write_certificate(folder, certificate)
 
 

@@ -179,6 +179,20 @@ def read_trials(results: Path) -> list[tuple[Path, Trial]]:
     return found
 
 
+def read_certificates_of(folder: Path) -> list[Certificate]:
+    """Every certificate in the folder of a run. Raises InputError on a broken one."""
+    return [read_value(Certificate, path) for path in sorted(folder.glob("certificate_*.json"))]
+
+
+def newest_certificates(results: Path) -> list[tuple[Path, Certificate]]:
+    """File and certificate of every case, machine by machine: the newest of each. Raises InputError on a broken one."""
+    found = [(path, read_value(Certificate, path)) for path in raw_folder(results).glob("*/*/*/certificate_*.json")]
+    newest = {}
+    for path, certificate in sorted(found, key=lambda one: (one[1].started_utc, str(one[0]))):
+        newest[certificate.case, certificate.machine.fingerprint] = path, certificate
+    return list(newest.values())
+
+
 def _check_proofs(trials: list[tuple[Path, Trial]]) -> None:
     """Raise InputError where a trial's certificate is not beside it, or is another than the trial was run under."""
     proofs: dict[Path, Proof] = {}

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.certificate import LIMITS
 from bench.contract import ENTRIES, Data
-from bench.record import Machine, Status, Trial
+from bench.record import Certificate, Machine, Status, Trial
 from bench.task import Task, load_task
 
 MIB = 1024 * 1024
@@ -201,3 +202,31 @@ def small_data(task: Task, rows: int) -> Data:
     for array in (images, labels):
         array.flags.writeable = False
     return Data(images=images, labels=labels)
+
+
+def make_certificate(*, faults: list[str] | None = None, host_reads: list[str] | None = None) -> Certificate:
+    """A certificate of torch-eager on mlp with one part; refused where there are faults."""
+    trial = make_trial()
+    series = [
+        {"what": "loss", "deviations": [5e-8, 1e-8], "tolerances": [6e-8, 6e-8]},
+        {"what": "parameter weight 0", "deviations": [0.0, 1e-15], "tolerances": [1e-10, 1e-10]},
+    ]
+    part = {"name": "float64", "dtype": "float64", "steps": 2, "series": series, "faults": faults or []}
+    return Certificate.model_validate(
+        {
+            "status": "refused" if faults else "ok",
+            "reason": "not the same work" if faults else None,
+            "case": trial.case,
+            "task": trial.task,
+            "training_seed": 0,
+            "implementation_sha256": "b" * 64,
+            "versions": trial.versions,
+            "parts": [part],
+            "host_reads": host_reads or [],
+            "limits": LIMITS,
+            "machine": trial.machine,
+            "source": trial.source,
+            "started_utc": "2026-01-02T03:04:05+00:00",
+            "worker_seconds": 5.0,
+        }
+    )

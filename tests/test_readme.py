@@ -35,6 +35,28 @@ def test_the_examples_of_the_readme_run(tmp_path: Path) -> None:
     assert (tmp_path / "results" / "README.md").is_file()
 
 
+def test_the_example_of_a_new_framework_is_certified_and_measured(tmp_path: Path) -> None:
+    """docs/adding-a-framework.md: its commands, as typed; the entry has at most 80 lines."""
+    text = (ROOT / "docs" / "adding-a-framework.md").read_text()
+    [block] = re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL)
+    first, *commands = [line[2:] for line in block.splitlines() if line.startswith("$ ")]
+    assert "cd docs/examples" == first
+    for command in commands:
+        arguments = command.replace("/tmp/handmade", str(tmp_path)).split()[1:]
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.cli", *arguments],
+            cwd=ROOT / "docs" / "examples",
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+        assert 0 == done.returncode, f"{command}\n{done.stdout}\n{done.stderr}"
+
+    assert 2 == len(commands)
+    assert "handmade-torch" in done.stdout
+    assert len((ROOT / "docs" / "examples" / "handmade" / "entry.py").read_text().splitlines()) <= 80
+
+
 def test_every_file_that_the_documents_link_to_exists() -> None:
     """A link to nowhere is a promise not kept."""
     documents = [

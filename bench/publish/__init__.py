@@ -5,15 +5,22 @@ from pathlib import Path
 
 from bench.publish import certificates, markdown, tables, terminal
 from bench.publish.tables import Record
-from bench.record import Suite
+from bench.record import Certificate, Suite
 
 __all__ = ["certificates", "files", "markdown", "tables", "terminal"]
 
 
-def files(records: list[Record], results: Path, suites: Sequence[tuple[Path, Suite]] = ()) -> dict[Path, str]:
+def files(
+    records: list[Record],
+    results: Path,
+    suites: Sequence[tuple[Path, Suite]] = (),
+    proofs: Sequence[tuple[Path, Certificate]] = (),
+) -> dict[Path, str]:
     """Every file that a results folder gets from its records, by path. The same records give the same bytes."""
     sections = tables.sections(records)
+    below = [certificates.matrix(proofs, results)] if proofs else []
+    below += [certificates.kill_table(suites, results)] if suites else []
     return {
-        results / "README.md": markdown.results_readme(sections, results, suites),
+        results / "README.md": markdown.results_readme(sections, results, below),
         results / "tables" / "cases.csv": tables.to_csv(sections),
     }

@@ -88,3 +88,37 @@ def kill_table(suites: Sequence[tuple[Path, Suite]], folder: Path) -> str:
             cells.append("not tried" if kill is None else "refused" if kill.caught else "SURVIVED")
         lines.append(f"| {' | '.join(map(escape.markdown, cells))} |")
     return "\n".join(lines) + "\n"
+
+
+def matrix(newest: Sequence[tuple[Path, Certificate]], folder: Path) -> str:
+    """Entries by tasks: the largest deviation of a parameter in float64, or why there is no certificate."""
+    lines = [
+        "## Certificates",
+        "",
+        "The newest certificate of each entry on each task (CPU, one thread, the task's own batch size): the largest",
+        "relative deviation of a parameter from the float64 oracle over 100 steps in float64, linked to its file.",
+        "",
+    ]
+    shown = [(path, c) for path, c in newest if c.case.device == "cpu" and c.case.threads == 1]
+    tasks = {c.case.fingerprint: c.case.task for _, c in sorted(shown, key=lambda one: one[1].case.task)}
+    found = {(c.case.entry, c.case.fingerprint): (path, c) for path, c in shown}
+    lines.append(f"| Entry | {' | '.join(map(escape.markdown, tasks.values()))} |")
+    lines.append(f"|{' --- |' * (len(tasks) + 1)}")
+    notes: dict[str, int] = {}
+    for entry in sorted({entry for entry, _ in found}):
+        cells = [_cell(found.get((entry, fingerprint)), folder, notes) for fingerprint in tasks]
+        lines.append(f"| {escape.markdown(entry)} | {' | '.join(cells)} |")
+    lines += ["", *(f"{number}. {escape.markdown(reason)}" for reason, number in notes.items())]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _cell(one: tuple[Path, Certificate] | None, folder: Path, notes: dict[str, int]) -> str:
+    if one is None:
+        return ""
+    path, certificate = one
+    link = escape.url(os.path.relpath(path, folder))
+    if certificate.status == "ok":
+        deviation = certificate.largest("float64", "parameter")
+        return f"[✓ {deviation:.0e}]({link})"
+    number = notes.setdefault(certificate.reason or "no reason was recorded", len(notes) + 1)
+    return f"[{certificate.status} ({number})]({link})"

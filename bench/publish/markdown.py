@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench.errors import InputError
-from bench.publish import certificates, escape, units
+from bench.publish import escape, units
 from bench.publish.tables import (
     AGAINST_HEADS,
     HEADS,
@@ -21,7 +21,7 @@ from bench.publish.tables import (
     sections,
     texts,
 )
-from bench.record import Machine, Suite, Trial
+from bench.record import Machine, Trial
 
 BEGIN = "<!-- table: begin -->"
 END = "<!-- table: end -->"
@@ -44,10 +44,9 @@ framework itself loops over the batches). *Best against best* takes each framewo
 """
 
 
-def results_readme(shown: Sequence[Section], results: Path, suites: Sequence[tuple[Path, Suite]] = ()) -> str:
-    """The whole of results/README.md; links are relative to the results folder."""
-    parts = [INTRODUCTION, *(_section(section, results) for section in shown)]
-    return "\n".join([*parts, *([certificates.kill_table(suites, results)] if suites else [])])
+def results_readme(shown: Sequence[Section], results: Path, below: Sequence[str] = ()) -> str:
+    """The whole of results/README.md; links are relative to the results folder. below: sections after the tables."""
+    return "\n".join([INTRODUCTION, *(_section(section, results) for section in shown), *below])
 
 
 def project_table(shown: Iterable[Section], folder: Path, *, task: str = "mlp") -> str:

@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.certificate import LIMITS, LIMITS_FILE, check, fault_of, host_reads, prove, reason_of, relative
+from bench.certificate import (
+    LIMITS,
+    LIMITS_FILE,
+    check,
+    fault_of,
+    host_reads,
+    own_dtype_steps,
+    prove,
+    reason_of,
+    relative,
+)
 from bench.conformance import ContractBroken
 from bench.contract import Data, Params
 from bench.inputs import first_batches, initial_params
@@ -270,8 +280,22 @@ def test_a_read_inside_a_step_is_refused() -> None:
     assert reason_of(parts, None) is None
 
 
+@pytest.mark.parametrize(("batch_size", "steps"), [(32, 20), (256, 20), (512, 10), (2000, 2), (30_000, 2)])
+def test_a_large_batch_is_certified_over_fewer_steps(batch_size: int, steps: int) -> None:
+    """Its rows are worth as much; never under two, for the second shows the first one's update."""
+    assert steps == own_dtype_steps(TASK.changed(batch_size=batch_size))
+
+
 LOOSER_IF_LARGER = ("float64_deviation",)
-LOOSER_IF_SMALLER = ("float64_steps", "own_dtype_steps", "gradient_steps", "budget_draws", "budget_false_refusal")
+LOOSER_IF_SMALLER = (
+    "float64_steps",
+    "float64_most_rows",
+    "own_dtype_steps",
+    "own_dtype_most_rows",
+    "gradient_steps",
+    "budget_draws",
+    "budget_false_refusal",
+)
 
 
 def loosened(now: dict[str, float], released: dict[str, float]) -> list[str]:

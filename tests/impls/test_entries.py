@@ -1,6 +1,9 @@
 """Every entry keeps the contract and does the task's arithmetic."""
 
 import importlib
+import os
+import subprocess
+import sys
 from types import ModuleType
 
 import numpy as np
@@ -16,18 +19,73 @@ DOUBLE = load_task("mlp-tiny").changed(dtype="float64", layers=(784, 24, 16, 10)
 SINGLE = DOUBLE.changed(dtype="float32")
 BATCHES = np.random.default_rng(1).integers(0, 512, (100, 32))
 BATCHES.flags.writeable = False
+
+# A process holds one backend of Keras: these entries are tested by this very file in processes of their own.
+APART = ("keras-jax", "keras-torch")
+ALONE = os.environ.get("ENTRY_UNDER_TEST")
+HERE = [entry for entry in ENTRIES if (entry.name == ALONE if ALONE else entry.name not in APART)]
+
+# What an entry may refuse, and the words that it must give for it. Anything else that is refused is a fault.
+REFUSED = {
+    "sklearn": {
+        "rmsprop": "RMSprop",
+        "adam": "eps",
+        "adamw": "AdamW",
+        "weight_decay": "alpha",
+        "decay": "rate",
+        "gelu": "gelu",
+    }
+}
 _configured: set[str] = set()
 
 
-@pytest.fixture(params=ENTRIES, ids=lambda entry: entry.name)
-def module(request: pytest.FixtureRequest) -> ModuleType:
+@pytest.fixture(params=HERE, ids=lambda entry: entry.name)
+def entry(request: pytest.FixtureRequest) -> Entry:
+    return request.param
+
+
+@pytest.fixture
+def module(entry: Entry) -> ModuleType:
     """The entry's module, its framework configured once in this process."""
-    entry: Entry = request.param
     found = importlib.import_module(entry.module)
     if entry.framework not in _configured:
         found.configure(Settings(device="cpu", threads=1))
         _configured.add(entry.framework)
     return found
+
+
+def refusal(entry: Entry, task: Task) -> str | None:
+    """The word that the entry's refusal of this task must contain; None where it must not refuse."""
+    words, optimizer = REFUSED.get(entry.name, {}), task.optimizer.model_dump()
+    for what in (optimizer["name"], *(key for key in ("weight_decay", "decay") if optimizer.get(key)), task.activation):
+        if what in words:
+            return words[what]
+    return None
+
+
+def held(entry: Entry, module: ModuleType, task: Task) -> None:
+    """The entry follows the oracle for 100 steps, or refuses the task where it may, in the right words."""
+    word = refusal(entry, task)
+    if word is None:
+        assert deviation(module, task) < 1e-10
+        return
+    with pytest.raises(Refusal, match=word):
+        deviation(module, task)
+
+
+@pytest.mark.skipif(ALONE is not None, reason="this is the process apart")
+@pytest.mark.parametrize("name", APART)
+def test_an_entry_with_another_backend_of_keras_is_held_to_the_same(name: str) -> None:
+    """All tests of this file, in a process whose Keras has that backend."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
+        env={**os.environ, "ENTRY_UNDER_TEST": name},
+        capture_output=True,
+        text=True,
+        timeout=290,
+    )
+
+    assert 0 == done.returncode, done.stdout[-3000:]
 
 
 def deviation(module: ModuleType, task: Task) -> float:
@@ -42,15 +100,17 @@ def deviation(module: ModuleType, task: Task) -> float:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
-def test_in_float64_an_entry_follows_the_oracle_for_100_steps(module: ModuleType, optimizer: dict) -> None:
+def test_in_float64_an_entry_follows_the_oracle_for_100_steps(
+    entry: Entry, module: ModuleType, optimizer: dict
+) -> None:
     """Every optimiser: parameters within 1e-10, which no other algorithm reaches."""
-    assert deviation(module, DOUBLE.changed(optimizer=optimizer)) < 1e-10
+    held(entry, module, DOUBLE.changed(optimizer=optimizer))
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
-def test_in_float64_every_activation_is_exact(module: ModuleType, activation: str) -> None:
+def test_in_float64_every_activation_is_exact(entry: Entry, module: ModuleType, activation: str) -> None:
     """GELU by the error function, not by its approximation."""
-    assert deviation(module, DOUBLE.changed(activation=activation)) < 1e-10
+    held(entry, module, DOUBLE.changed(activation=activation))
 
 
 def test_the_comparison_with_the_oracle_can_fail(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +203,33 @@ def test_a_device_that_is_not_there_is_refused(module: ModuleType) -> None:
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(Refusal, match=r"CUDA|cuda"):
         module.configure(Settings(device="cuda", threads=1))
+
+
+def test_a_second_epoch_compiles_nothing(module: ModuleType) -> None:
+    """Both calls of an epoch, then both again: whatever is traced or compiled is so in the first."""
+    data = small_data(SINGLE, 512)
+    trainer = module.build(SINGLE, initial_params(SINGLE, 0), data)
+    if not hasattr(trainer, "compilations"):
+        pytest.skip("compiles nothing")
+    assert 0 <= trainer.compilations()
+    for batches in (BATCHES[:1], BATCHES[1:9]):
+        trainer.train(batches)
+    trainer.logits(data.images[:5])
+    first = trainer.compilations()
+    for batches in (BATCHES[9:10], BATCHES[10:18], BATCHES[18:19]):
+        trainer.train(batches)
+
+    assert first >= 1
+    assert first == trainer.compilations()
+
+
+def test_the_host_reads_nothing_inside_a_step(module: ModuleType) -> None:
+    """Where the framework can tell."""
+    if not hasattr(module, "host_reads"):
+        pytest.skip("the framework cannot tell")
+    trainer = module.build(SINGLE, initial_params(SINGLE, 0), small_data(SINGLE, 512))
+
+    assert [] == module.host_reads(trainer, BATCHES[:3])
 
 
 def test_versions_name_the_framework(module: ModuleType) -> None:

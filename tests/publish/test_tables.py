@@ -219,3 +219,45 @@ def test_no_cell_of_the_csv_is_a_formula() -> None:
 
     assert "'=cmd() 2" in text
     assert len(text.splitlines()) == 2
+
+
+def four_entries() -> list[Record]:
+    """Two blocks of two entries of PyTorch and two of TensorFlow; the tuned ones are the fastest."""
+    seconds = {"torch-eager": 4.0, "torch-tuned": 2.0, "tensorflow-eager": 8.0, "tensorflow-loop": 1.0}
+    return [
+        make_record(make_trial(entry, block, seconds=value * (1 + block / 100)))
+        for block in range(2)
+        for entry, value in seconds.items()
+    ]
+
+
+def test_like_modes_are_compared_with_the_first_frameworks_entry() -> None:
+    """eager with eager; a mode that one framework alone has is left out."""
+    [section] = tables.sections(four_entries())
+    found = [
+        (one.group, one.row.case.entry, one.reference.case.entry, one.comparison and round(one.comparison.ratio, 3))
+        for one in tables.like_modes(section)
+    ]
+
+    assert [("eager", "torch-eager", "torch-eager", None), ("eager", "tensorflow-eager", "torch-eager", 0.5)] == found
+
+
+def test_the_best_of_each_framework_is_its_fastest_entry() -> None:
+    """One row a framework, against PyTorch's best."""
+    [section] = tables.sections(four_entries())
+    found = [
+        (one.group, one.row.case.entry, one.reference.case.entry, one.comparison and round(one.comparison.ratio, 3))
+        for one in tables.best_of(section)
+    ]
+
+    assert [
+        ("torch", "torch-tuned", "torch-tuned", None),
+        ("tensorflow", "tensorflow-loop", "torch-tuned", 2.0),
+    ] == found
+
+
+def test_a_single_framework_has_nothing_to_be_best_against() -> None:
+    """No table of one row."""
+    [section] = tables.sections([record for record in four_entries() if record[1].case.framework == "torch"])
+
+    assert ([], []) == (tables.best_of(section), tables.like_modes(section))

@@ -1,0 +1,121 @@
+"""The clock stops when the work has ended: with a TensorFlow that returns at once, and with N against 2N steps."""
+
+import json
+import subprocess
+import sys
+from statistics import median
+
+import numpy as np
+import pytest
+
+from bench.inputs import initial_params
+from bench.measure import _epoch
+from bench.task import load_task
+from tests.command import ROOT
+from tests.make import small_data
+
+ASYNCHRONOUS = """
+import json, sys, time
+import numpy as np
+import tensorflow as tf
+from bench.contract import Settings
+from bench.inputs import initial_params
+from bench.task import load_task
+from impls.tensorflow import mlp
+from tests.make import small_data
+
+mlp.configure(Settings(device="cpu", threads=1))
+tf.config.experimental.set_synchronous_execution(False)
+task = load_task("mlp-tiny").changed(layers=(784, 512, 512, 10), batch_size=256)
+data = small_data(task, 1024)
+trainer = mlp.build(task, initial_params(task, 0), data)
+
+
+class Hasty(mlp.Trainer):
+    def train(self, batches):  # the same steps, but nobody waits for their losses
+        for rows in tf.unstack(tf.constant(batches)):
+            self.step(rows)
+        return np.zeros(len(batches), np.float32)
+
+
+if sys.argv[1] == "hasty":
+    trainer = Hasty(task, initial_params(task, 0), data)
+batches = np.random.default_rng(0).integers(0, 1024, (12, 256))
+trainer.train(batches)
+tf.test.experimental.sync_devices()
+shares = []
+for _ in range(5):
+    started = time.perf_counter()
+    trainer.train(batches)
+    returned = time.perf_counter()
+    tf.test.experimental.sync_devices()
+    shares.append((time.perf_counter() - returned) / (time.perf_counter() - started))
+print(json.dumps(shares))
+"""
+
+
+def unfinished(trainer: str) -> float:
+    """The share of the work that was still to be done when train() returned; the median of five calls."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASYNCHRONOUS, trainer], cwd=ROOT, capture_output=True, text=True, timeout=240
+    )
+    assert 0 == done.returncode, done.stderr[-2000:]
+    return median(json.loads(done.stdout))
+
+
+def test_train_returns_when_the_work_has_ended() -> None:
+    """With asynchronous TensorFlow, a device of its own as it were: at most the last step's update is left over."""
+    assert unfinished("honest") < 0.15
+
+
+def test_a_train_that_does_not_wait_is_found() -> None:
+    """The check above can fail: without the read of the losses most of the work is still to come."""
+    assert unfinished("hasty") > 0.3
+
+
+class Paced:
+    """A trainer whose steps all do the same work; or which has done all of it before it is asked."""
+
+    def __init__(self, *, honest: bool) -> None:
+        self.honest = honest
+        self.array = np.ones((160, 160))
+
+    def train(self, batches: np.ndarray) -> np.ndarray:
+        for _ in range(len(batches) if self.honest else 60):
+            self.array = self.array @ self.array / 160
+        return np.ones(len(batches), dtype=np.float32)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        return np.zeros((len(images), 10), dtype=np.float32)
+
+
+def ratio(trainer: object, steps: int) -> float:
+    """Seconds of a window of 2N steps over those of N, by the clock of a trial; the median of pairs run in turn."""
+    images, labels = np.zeros((1, 784), np.float32), np.zeros(1, np.int64)
+    found = []
+    for _ in range(9):
+        seconds = [
+            _epoch(trainer, np.zeros((n + 1, 1), np.int64), [], images, labels, 10).window_seconds  # type: ignore[arg-type]
+            for n in (steps, 2 * steps)
+        ]
+        found.append(seconds[1] / seconds[0])
+    return median(found)
+
+
+def test_twice_the_steps_take_twice_the_time() -> None:
+    """The clock sees all of the work and nothing else."""
+    assert 1.6 < ratio(Paced(honest=True), 60) < 2.5
+
+
+def test_a_clock_that_sees_something_else_is_found() -> None:
+    """The check above can fail: here the time does not depend on the number of steps."""
+    assert ratio(Paced(honest=False), 60) < 1.5
+
+
+def test_twice_the_steps_of_a_real_entry_take_twice_the_time() -> None:
+    """torch-eager, without a plant."""
+    torch = pytest.importorskip("impls.torch.mlp")
+    task = load_task("mlp-tiny").changed(layers=(784, 64, 10), batch_size=32)
+    trainer = torch.build(task, initial_params(task, 0), small_data(task, 64))
+
+    assert 1.6 < ratio(trainer, 150) < 2.5

@@ -1,0 +1,46 @@
+"""A read on the host inside a step is found, in each framework that can tell."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from bench.contract import Settings
+from bench.inputs import initial_params
+from bench.task import load_task
+from tests.make import small_data
+
+TASK = load_task("mlp-tiny").changed(layers=(784, 8, 10), batch_size=16)
+BATCHES = np.random.default_rng(0).integers(0, 64, (3, 16))
+
+
+def float_of(loss):
+    return float(loss)
+
+
+def item_of(loss):
+    return loss.item() if hasattr(loss, "item") else loss.numpy()
+
+
+def truth_of(loss):
+    return bool(loss > 0)
+
+
+@pytest.mark.parametrize("read", [float_of, item_of, truth_of], ids=lambda read: read.__name__)
+@pytest.mark.parametrize("name", ["impls.torch.mlp", "impls.tensorflow.mlp"])
+def test_a_planted_read_is_found(name: str, read) -> None:
+    """Once a step, with the line that reads."""
+    module = importlib.import_module(name)
+    module.configure(Settings(device="cpu", threads=1))
+
+    class Reads(module.Trainer):
+        def step(self, rows):
+            loss = super().step(rows)
+            read(loss)
+            return loss
+
+    honest = module.build(TASK, initial_params(TASK, 0), small_data(TASK, 64))
+    reading = Reads(TASK, initial_params(TASK, 0), small_data(TASK, 64))
+
+    assert [] == module.host_reads(honest, BATCHES)
+    assert any("test_host_reads.py" in place for place in module.host_reads(reading, BATCHES))
