@@ -1,8 +1,13 @@
 """tensorflow-eager: the task as TensorFlow's own guide to training loops writes it, executed eagerly."""
 
+import contextlib
 import math
 import os
-from collections.abc import Mapping
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read at the import: hints on CPU instructions are no news
 
@@ -13,7 +18,10 @@ from numpy.typing import NDArray
 
 from bench.contract import Array, Data, Params, Refusal, Settings
 from bench.task import Adam, AdamW, RmsProp, Sgd, Task
-from impls.tensorflow.optimizers import AdamAsTask, AdamWAsTask, L2Sgd, RmsPropAsTask
+from impls.tensorflow.optimizers import AdamAsTask, AdamWAsTask, FallingRate, RmsPropAsTask, SgdAsTask
+
+# The operations by which a graph runs Python or prints, both on the host.
+_HOST_OPS = frozenset({"EagerPyFunc", "Print", "PrintV2", "PyFunc", "PyFuncStateless"})
 
 
 def configure(settings: Settings) -> None:
@@ -61,8 +69,9 @@ def build_optimizer(task: Task, network: keras.Model) -> keras.optimizers.Optimi
     # 4. The optimiser follows the task's formula, with every hyperparameter given.
     match task.optimizer:
         case Sgd() as o:
-            kind = L2Sgd if o.weight_decay else keras.optimizers.SGD
-            optimizer = kind(learning_rate=o.learning_rate, momentum=o.momentum, nesterov=False, weight_decay=None)
+            kind = SgdAsTask if o.weight_decay or o.decay else keras.optimizers.SGD
+            rate = FallingRate(o.learning_rate, o.decay.factor, o.decay.every_steps) if o.decay else o.learning_rate
+            optimizer = kind(learning_rate=rate, momentum=o.momentum, nesterov=False, weight_decay=None)
         case RmsProp() as o:
             optimizer = RmsPropAsTask(
                 learning_rate=o.learning_rate, rho=o.rho, epsilon=o.eps, momentum=0.0, centered=False, weight_decay=None
@@ -130,7 +139,65 @@ class Trainer:
         layers = self.network.layers
         return [(x.kernel.numpy().copy(), x.bias.numpy().copy()) for x in layers]
 
+    def _graphs(self, batches: NDArray[np.int64]) -> list[tf.Graph]:  # noqa: ARG002
+        """The graphs that training on such batches runs: none where every operation is called from Python."""
+        return []
+
 
 def build(task: Task, params: Params, data: Data) -> Trainer:
     """See bench.contract."""
     return Trainer(task, params, data)
+
+
+def host_reads(trainer: Trainer, batches: NDArray[np.int64]) -> list[str]:
+    """Train the steps and name each place where a tensor's value is read on the host before the losses are.
+
+    The last read of a call is that of all its losses and is not named. A graph cannot read a tensor but by an operation
+    that runs Python or prints, so these are looked for in the graph. Not seen: NumPy's functions other than `array`,
+    `asarray` and `asanyarray` given a tensor itself, which they take by the buffer protocol.
+    """
+    reads: list[str] = []
+    with _observed(reads):
+        trainer.train(batches)
+    graphs = [graph.as_graph_def() for graph in trainer._graphs(batches)]
+    nodes = [node for g in graphs for nodes in (g.node, *(f.node_def for f in g.library.function)) for node in nodes]
+    return [*reads[:-1], *(f"the graph's {node.op} {node.name}" for node in nodes if node.op in _HOST_OPS)]
+
+
+@contextlib.contextmanager
+def _observed(reads: list[str]) -> Iterator[None]:
+    """Append to reads the place of every read of an eager tensor's value."""
+    tensor = type(tf.constant(0))  # the class of eager tensors has no public name
+
+    def _noting(original: Any) -> Any:
+        def _read(*args: Any, **kwargs: Any) -> Any:
+            if args and isinstance(args[0], tensor) and not _is_an_axis(args[0]):
+                reads.append(_place())
+            return original(*args, **kwargs)
+
+        return _read
+
+    # numpy(), float(), int(), bool(), str() and indexing all end in the first; NumPy's own constructors pass it by.
+    hooks = [(tensor, "_numpy_internal"), (np, "array"), (np, "asarray"), (np, "asanyarray")]
+    originals = [getattr(owner, name) for owner, name in hooks]
+    try:
+        for (owner, name), original in zip(hooks, originals, strict=True):
+            setattr(owner, name, _noting(original))
+        yield
+    finally:
+        for (owner, name), original in zip(hooks, originals, strict=True):
+            setattr(owner, name, original)
+
+
+def _is_an_axis(x: tf.Tensor) -> bool:
+    """Whether TensorFlow looks up an axis or a shape, which it does in gradients and keeps on the host as int32."""
+    return x.dtype == tf.int32 and any(f.f_code.co_name == "constant_value" for f, _ in traceback.walk_stack(None))
+
+
+def _place() -> str:
+    """File, line and function of the innermost frame that belongs to neither the frameworks nor the hook."""
+    packages = tuple(str(Path(str(package.__file__)).parent) for package in (tf, keras, np))
+    for frame, line in traceback.walk_stack(sys._getframe(2)):
+        if not frame.f_code.co_filename.startswith(packages):
+            return f"{Path(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}"
+    return "an unknown place"

@@ -9,14 +9,40 @@ import tensorflow as tf
 from keras import ops
 
 
-class L2Sgd(keras.optimizers.SGD):
-    """SGD whose gradient is that of the loss + l2 / 2 * |p|^2; stock SGD would shrink p beside the momentum."""
+class FallingRate(keras.optimizers.schedules.LearningRateSchedule):
+    """rate * factor^floor(t / every_steps), as the task has it.
+
+    Keras' ExponentialDecay divides in float32, and a graph turns that division into a product with the reciprocal,
+    which can miss a whole number by a bit. The power is taken in float64, as a GPU's float32 power is not exact.
+    """
+
+    def __init__(self, rate: float, factor: float, every_steps: int) -> None:
+        super().__init__()
+        self.rate, self.factor, self.every_steps = rate, factor, every_steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """float32, and exact: the rate is a float32 value and the factor a power of two."""
+        times = ops.cast(ops.floor_divide(step, self.every_steps), "float64")
+        return ops.cast(self.rate * ops.power(ops.cast(self.factor, "float64"), times), "float32")
+
+
+class SgdAsTask(keras.optimizers.SGD):
+    """L2 in the gradient, where the stock one shrinks p beside the momentum, and the rate outside the momentum.
+
+    The stock form, v = mu v - rate g; p = p + v, is the task's for a constant rate alone.
+    """
 
     l2: float
 
     def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
-        """g + l2 * p in place of g."""
-        super().update_step(gradient + self.l2 * variable, variable, learning_rate)
+        """One update of one variable."""
+        rate = ops.cast(learning_rate, variable.dtype)
+        v = gradient + self.l2 * variable if self.l2 else gradient
+        if self.momentum:
+            momentums = self.momentums[self._get_variable_index(variable)]
+            v = self.momentum * momentums + v
+            self.assign(momentums, v)
+        self.assign_sub(variable, rate * v)
 
 
 class RmsPropAsTask(keras.optimizers.RMSprop):
