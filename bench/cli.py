@@ -54,6 +54,11 @@ def _out(text: str) -> None:
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
+def _stdout() -> Console:
+    """For tables: as wide as the terminal, or as a log can take where there is none."""
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200)
+
+
 def _note(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
@@ -85,7 +90,7 @@ def list_(as_json: JsonOption = False) -> None:
         described = [{"task": t.name, "title": t.title, "fingerprint": t.fingerprint} for t in tasks]
         _out(json.dumps({"tasks": described, "entries": rows}, indent=1))
         return
-    console = Console(file=sys.stdout)
+    console = _stdout()
     table = Table("task", "what", "batch", "epochs", "fingerprint", title="Tasks", title_justify="left")
     for task in tasks:
         table.add_row(task.name, task.title, str(task.batch_size), str(task.epochs), task.fingerprint)
@@ -110,7 +115,7 @@ def doctor(results: ResultsOption = Path("results"), as_json: JsonOption = False
             table.add_row(
                 finding.name, finding.severity, finding.message, finding.remedy or "", style=styles[finding.severity]
             )
-        Console(file=sys.stdout).print(table)
+        _stdout().print(table)
     if unfit(findings):
         raise typer.Exit(1)
 
@@ -298,7 +303,7 @@ def _print_plan(chosen: Plan, folder: Path | None, estimator: Estimator, *, as_j
     )
     for block, _, case in todo:
         table.add_row(str(block), case.task, case.entry, case.device, str(case.threads), str(case.batch_size))
-    Console(file=sys.stdout).print(table)
+    _stdout().print(table)
     _out(f"about {seconds / 60:.1f} min ({estimator.basis})")
 
 
@@ -457,7 +462,7 @@ def _certify_mutations(frameworks: list[str], results: Path, *, as_json: bool) -
     if as_json:
         _out(json.dumps([suite.model_dump(mode="json") for suite in suites], indent=1))
     else:
-        publish.certificates.print_kill_table(suites, Console(file=sys.stdout))
+        publish.certificates.print_kill_table(suites, _stdout())
     if not all(kill.caught for suite in suites for kill in suite.kills):
         raise typer.Exit(1)
 

@@ -17,7 +17,7 @@ from bench.certificate import prove
 from bench.conformance import ContractBroken
 from bench.contract import Data, EntryModule, Params, Trainer
 from bench.inputs import training_rows
-from bench.record import Kill, Part
+from bench.record import Kill
 from bench.task import Task, load_task
 
 # framework -> the entry that its mutants are made of
@@ -128,7 +128,9 @@ def _kill(mutation: Mutation, build: Callable[[Task, Params, Data], Trainer]) ->
     try:
         parts = prove(cast(EntryModule, SimpleNamespace(build=build)), task, task.seed, load=_load)
         faults = [f"part {part.name}: {fault}" for part in parts for fault in part.faults]
-        caught = _caught(parts, *mutation.meant)
+        part_name, figure = mutation.meant
+        caught = any(fault.startswith(f"part {part_name}: {figure}") for fault in faults)
+        faults.sort(key=lambda fault: not fault.startswith(f"part {part_name}: {figure}"))
     except ContractBroken as broken:
         faults, caught = [str(broken)], False  # refused, but not by what is meant to find it
     return Kill(
@@ -139,7 +141,3 @@ def _kill(mutation: Mutation, build: Callable[[Task, Params, Data], Trainer]) ->
         caught=caught,
         faults=faults,
     )
-
-
-def _caught(parts: list[Part], name: str, figure: str) -> bool:
-    return any(part.name == name and fault.startswith(figure) for part in parts for fault in part.faults)

@@ -319,7 +319,7 @@ class Kill(Value):
     task: str
     meant: str
     caught: bool
-    faults: list[str]  # all that the certificate found, the first of each part first
+    faults: list[str]  # all that the certificate found, what was meant to be found first
 
 
 class Suite(Value):

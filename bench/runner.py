@@ -170,6 +170,8 @@ def judge(finished: Finished, time_limit_seconds: float) -> tuple[Status, str | 
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "whole"
         return "broken-output", f"printed no valid record ({place}: {first['msg']}): {finished.stdout[:100]!r}", None
+    if reply.status == "ok" and not (reply.measurements or reply.parts or reply.kills):
+        return "broken-output", f"said ok without a result: {finished.stdout[:100]!r}", None
     return reply.status, reply.reason, reply
 
 
@@ -252,7 +254,7 @@ def make_certificate(case: Case, task: Task, *, entry: Entry, bounds: Bounds, wh
             command=where.command,
         )
         seconds = finished.seconds
-        if status == "ok" and (reply is None or not reply.parts):
+        if status == "ok" and (reply is None or not reply.parts):  # another thing than was asked for
             status, reason, reply = "broken-output", "said ok without a certificate", None
     return Certificate(
         status=status,

@@ -4,6 +4,7 @@ import os.path
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from bench.contract import ENTRIES, Entry
 from bench.errors import InputError
 from bench.publish import escape, units
 from bench.publish.tables import (
@@ -25,6 +26,8 @@ from bench.record import Machine, Trial
 
 BEGIN = "<!-- table: begin -->"
 END = "<!-- table: end -->"
+ENTRIES_BEGIN = "<!-- entries: begin -->"
+ENTRIES_END = "<!-- entries: end -->"
 
 INTRODUCTION = f"""# Results
 
@@ -59,17 +62,36 @@ def project_table(shown: Iterable[Section], folder: Path, *, task: str = "mlp") 
 
 
 def fill_readme(text: str, records: Iterable[Record], *, place: str) -> str:
-    """The project's README with its marked table made anew. Raises InputError where the markers are not there once."""
-    return replace_between_markers(text, project_table(sections(records), Path(place).parent), place=place)
+    """The project's README with its marked tables made anew. Raises InputError where the markers are not there once.
+
+    The table of entries is made where its markers are.
+    """
+    filled = replace_between_markers(text, project_table(sections(records), Path(place).parent), place=place)
+    if ENTRIES_BEGIN not in filled:
+        return filled
+    return replace_between_markers(filled, entries_table(ENTRIES), place=place, begin=ENTRIES_BEGIN, end=ENTRIES_END)
 
 
-def replace_between_markers(text: str, table: str, *, place: str = "README.md") -> str:
+def entries_table(shown: Iterable[Entry]) -> str:
+    """The entries with what each is, by framework and mode."""
+    heads = ["Entry", "Framework", "Mode", "Tier", "Source"]
+    rows = [
+        [entry.name, entry.framework, entry.mode, entry.tier, f"[{path}]({path})"]
+        for entry in shown
+        for path in [entry.module.replace(".", "/") + ".py"]
+    ]
+    return "\n".join(table(heads, rows))
+
+
+def replace_between_markers(
+    text: str, table: str, *, place: str = "README.md", begin: str = BEGIN, end: str = END
+) -> str:
     """The text with `table` between the markers' lines. Raises InputError where they are missing, doubled or turned."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise InputError(f"{place}: must hold the lines {BEGIN} and {END} once each, in this order; put them in")
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n\n{table.strip()}\n\n{END}{tail}"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise InputError(f"{place}: must hold the lines {begin} and {end} once each, in this order; put them in")
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    return f"{head}{begin}\n\n{table.strip()}\n\n{end}{tail}"
 
 
 def _section(section: Section, folder: Path) -> str:

@@ -10,7 +10,7 @@ from bench.contract import Data, Params
 from bench.task import Adam, AdamW, RmsProp, Sgd, Task
 from impls.tensorflow import mlp
 from impls.tensorflow.mlp import configure, host_reads, versions
-from impls.tensorflow.optimizers import FallingRate
+from impls.tensorflow.optimizers import FallingRate, one_minus_power
 
 __all__ = ["build", "configure", "host_reads", "versions"]
 
@@ -124,21 +124,24 @@ def _rmsprop(o: RmsProp, p: tf.Variable, g: tf.Tensor, a: tf.Variable) -> None:
 
 
 def _adam(o: Adam | AdamW, p: tf.Variable, g: tf.Tensor, slots: list[tf.Variable], before: tf.Tensor) -> None:
-    """The kernel divides by the uncorrected root plus epsilon: so eps is given multiplied by the root's correction."""
+    """The kernel divides by the uncorrected root plus epsilon: so the corrections are in the rate and in eps.
+
+    Its own corrections would be 1 - power in float32, which loses most of the digits; a power of 0 leaves them out.
+    """
     m, s = slots
-    lr, beta1, beta2, eps = _like(p, o.learning_rate, o.beta1, o.beta2, o.eps)
+    lr, beta1, beta2, eps, no_power = _like(p, o.learning_rate, o.beta1, o.beta2, o.eps, 0.0)
     t = tf.cast(before + 1, p.dtype)
-    beta1_power, beta2_power = beta1**t, beta2**t
+    root = tf.sqrt(one_minus_power(o.beta2, t))
     tf.raw_ops.ResourceApplyAdam(
         var=p.handle,
         m=m.handle,
         v=s.handle,
-        beta1_power=beta1_power,
-        beta2_power=beta2_power,
-        lr=lr,
+        beta1_power=no_power,
+        beta2_power=no_power,
+        lr=lr * root / one_minus_power(o.beta1, t),
         beta1=beta1,
         beta2=beta2,
-        epsilon=eps * tf.sqrt(1 - beta2_power),
+        epsilon=eps * root,
         grad=g,
         use_nesterov=False,
     )

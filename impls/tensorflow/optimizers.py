@@ -4,6 +4,8 @@ Each overrides `update_step` alone. `l2` is the task's weight decay; the stock `
 Keras optimiser, so it is left None. The names p, g, m, s, t are those of bench.task's formulas.
 """
 
+import math
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -76,8 +78,7 @@ class AdamAsTask(keras.optimizers.Adam):
         s = self._velocities[self._get_variable_index(variable)]
         self.assign(m, self.beta_1 * m + (1 - self.beta_1) * g)
         self.assign(s, self.beta_2 * s + (1 - self.beta_2) * ops.square(g))
-        m_hat = m / (1 - ops.power(ops.cast(self.beta_1, variable.dtype), t))
-        s_hat = s / (1 - ops.power(ops.cast(self.beta_2, variable.dtype), t))
+        m_hat, s_hat = m / one_minus_power(self.beta_1, t), s / one_minus_power(self.beta_2, t)
         self.assign_sub(variable, rate * m_hat / (ops.sqrt(s_hat) + self.epsilon))
 
 
@@ -89,3 +90,8 @@ class AdamWAsTask(AdamAsTask):
         rate = ops.cast(learning_rate, variable.dtype)
         self.assign_sub(variable, rate * self.l2 * variable)
         self._adam_step(gradient, variable, learning_rate)
+
+
+def one_minus_power(beta: float, t: tf.Tensor) -> tf.Tensor | float:
+    """1 - beta^t in the dtype of t; in float32 the plain difference loses most of its digits while beta^t is near 1."""
+    return -ops.expm1(t * math.log(beta)) if beta else 1.0
