@@ -1,10 +1,12 @@
 """torch-eager with one deliberate fault each, to show that the certificate finds it. No entry of a benchmark.
 
-A fault is a change of the honest trainer once it is built, or a trainer with one method of its own. Where a fault needs
-a number, it is derived from the task's, since no implementation contains one of a task's numbers.
+A fault is a change of the honest trainer once it is built, or a trainer with one method of its own. A fault of one
+optimiser leaves a task of another as it is. Where a fault needs a number, it is derived from the task's, since no
+implementation contains one of a task's numbers.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 
 from bench import contract
 from bench.contract import Data, Params
-from bench.task import Adam, Task
+from bench.task import Adam, AdamW, Task
 from impls.torch import mlp
 from impls.torch.mlp import configure, host_reads, versions
 
@@ -81,11 +83,11 @@ def _ignore(_: object) -> None:
 
 
 def _set(**changes: Callable[[dict[str, Any]], Any]) -> Callable[[mlp.Trainer], None]:
-    """Set hyperparameters to what is derived from those that the task gives."""
+    """Set hyperparameters, where the optimiser has them, to what is derived from those that the task gives."""
 
     def fault(trainer: mlp.Trainer) -> None:
         group = _group(trainer)
-        group.update({name: value(group) for name, value in changes.items()})
+        group.update({name: value(group) for name, value in changes.items() if name in group})
 
     return fault
 
@@ -104,12 +106,12 @@ def _weight_decay_decoupled(trainer: mlp.Trainer) -> None:
 
 def _adam_eps_placement(trainer: mlp.Trainer) -> None:
     group, updates = _group(trainer), iter(range(1, 2**62))
-    eps, beta2 = group["eps"], group["betas"][1]
 
-    def move() -> None:  # sqrt(s / c) + eps / sqrt(c) is (sqrt(s) + eps) / sqrt(c)
+    def move(eps: float, beta2: float) -> None:  # sqrt(s / c) + eps / sqrt(c) is (sqrt(s) + eps) / sqrt(c)
         group["eps"] = eps / (1 - beta2 ** next(updates)) ** (1 / 2)
 
-    _before_update(trainer, move)
+    if "betas" in group:
+        _before_update(trainer, partial(move, group["eps"], group["betas"][1]))
 
 
 def _no_bias_correction(trainer: mlp.Trainer) -> None:
@@ -280,13 +282,14 @@ def _changed(*faults: Callable[[mlp.Trainer], None]) -> Build:
     return build
 
 
-def _with_optimizer(formula: Callable[[Tensor, Tensor, Tensor, dict[str, Any]], None]) -> Build:
-    """Build torch-eager with an optimiser that follows another formula."""
+def _with_formula(name: str, formula: Callable[[Tensor, Tensor, Tensor, dict[str, Any]], None]) -> Build:
+    """Build torch-eager, with another formula for the optimiser of that name."""
 
     def build(task: Task, params: Params, data: Data) -> contract.Trainer:
         trainer = mlp.build(task, params, data)
-        trainer.optimizer = _OwnOptimizer(trainer, formula)
-        trainer.schedule = mlp._build_schedule(task, trainer.optimizer)
+        if task.optimizer.name == name:
+            trainer.optimizer = _OwnOptimizer(trainer, formula)
+            trainer.schedule = mlp._build_schedule(task, trainer.optimizer)
         return trainer
 
     return build
@@ -294,8 +297,10 @@ def _with_optimizer(formula: Callable[[Tensor, Tensor, Tensor, dict[str, Any]], 
 
 def _weight_decay_coupled(task: Task, params: Params, data: Data) -> contract.Trainer:
     """AdamW's numbers in Adam."""
-    values = task.optimizer.model_dump(exclude={"name"})
-    return mlp.build(task.model_copy(update={"optimizer": Adam(name="adam", **values)}), params, data)
+    if isinstance(task.optimizer, AdamW):
+        values = task.optimizer.model_dump(exclude={"name"})
+        task = task.model_copy(update={"optimizer": Adam(name="adam", **values)})
+    return mlp.build(task, params, data)
 
 
 MUTANTS: dict[str, Build] = {
@@ -304,13 +309,13 @@ MUTANTS: dict[str, Build] = {
     "bias-frozen": _changed(_bias_frozen),
     "nesterov": _changed(_set(nesterov=lambda _: True)),
     "dampening": _changed(_set(dampening=lambda group: group["momentum"])),
-    "momentum-form": _with_optimizer(_momentum_form),
+    "momentum-form": _with_formula("sgd", _momentum_form),
     "weight-decay-decoupled": _changed(_weight_decay_decoupled),
     "weight-decay-coupled": _weight_decay_coupled,
     "weight-decay-forgotten": _changed(_set(weight_decay=lambda _: 0.0)),
     "adam-eps-value": _changed(_set(eps=lambda group: group["eps"] * 2 * 5)),
     "adam-eps-placement": _changed(_adam_eps_placement),
-    "rmsprop-eps-placement": _with_optimizer(_rmsprop_eps_placement),
+    "rmsprop-eps-placement": _with_formula("rmsprop", _rmsprop_eps_placement),
     "no-bias-correction": _changed(_no_bias_correction),
     "label-smoothing": _LabelSmoothing,
     "sum-for-mean": _SumForMean,
@@ -328,7 +333,7 @@ MUTANTS: dict[str, Build] = {
     "learning-rate-off": _changed(_set(lr=lambda group: group["lr"] * (1 + PERCENT))),
     "stale-parameters": _changed(_stale_parameters),
     "evaluation-in-place-of-training": _EvaluationInPlaceOfTraining,
-    "momentum-off": _changed(_set(momentum=lambda group: group["momentum"] - PERCENT)),
+    "momentum-off": _changed(_set(momentum=lambda group: group["momentum"] and group["momentum"] - PERCENT)),
     "gelu-approximate": _changed(_gelu_approximate),
     "last-layer-only": _changed(_last_layer_only),
     "loss-after-update": _LossAfterUpdate,
