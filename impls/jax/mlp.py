@@ -127,6 +127,7 @@ class Trainer:
         flat = [jnp.array(array) for layer in params for array in layer]
         self.state: State = (jnp.zeros((), jnp.int32), [(p, *(jnp.zeros_like(p) for _ in range(kept))) for p in flat])
         self._step = jax.jit(self.step, donate_argnums=0)
+        jax.block_until_ready((self.images, self.labels, self.state))  # JAX copies in the background
 
     def loss(self, parameters: list[jax.Array], images: jax.Array, labels: jax.Array) -> jax.Array:
         """The loss of a batch."""

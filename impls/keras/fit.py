@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bench.contract import Data, Params, Refusal, Settings
+from bench.contract import Array, Data, Params, Refusal, Settings
 from bench.task import Task
 from impls.keras import network
 
@@ -42,10 +42,10 @@ def versions() -> Mapping[str, str]:
 class Trainer(network.Trainer):
     """See bench.contract."""
 
-    def __init__(self, task: Task, params: Params, data: Data) -> None:
-        super().__init__(task, params, data)
-        with tf.device("CPU:0"):  # where tf.data gathers
-            self.images, self.labels = tf.constant(data.images), tf.constant(data.labels)
+    def own(self, array: Array) -> tf.Tensor:
+        """A copy of the data from which fit is fed: tf.data works on the CPU."""
+        with tf.device("CPU:0"):
+            return tf.constant(array)
 
     def fit(self, batches: NDArray[np.int64]) -> None:
         """One call of fit, with a step for each row of batches."""

@@ -121,8 +121,8 @@ class Trainer:
         self.dtype = task.dtype
         _set_precision(task.dtype)
         # 1. The data are the given images, float in [0, 1], and the given labels, class numbers.
-        self.images = data.images.copy()  # (n, pixels)
-        self.labels = data.labels.copy()  # (n,)
+        self.images = self.own(data.images)  # (n, pixels)
+        self.labels = self.own(data.labels)  # (n,)
         self.network = build_network(self.kind, task, params)
         # 3. The loss is the mean over the batch of the cross-entropy, computed from the logits.
         self.network.compile(
@@ -130,6 +130,10 @@ class Trainer:
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=task.dtype),
             jit_compile=self.jit_compile,
         )
+
+    def own(self, array: Array) -> Any:
+        """A copy of the data from which fit is fed: in the host's memory, as fit copies each batch to the device."""
+        return array.copy()
 
     def fit(self, batches: NDArray[np.int64]) -> None:
         """One call of fit, with a step for each row of batches."""
