@@ -1,13 +1,15 @@
 """A valid Trial with what a test cares about, and a default for all the rest."""
 
+import importlib
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from bench.certificate import LIMITS
-from bench.contract import ENTRIES, Data
+from bench.contract import ENTRIES, Data, Settings
 from bench.record import Certificate, Machine, Status, Trial
 from bench.task import Task, load_task
 
@@ -178,6 +180,18 @@ def make_record(trial: Trial, results: Path = Path("results")) -> tuple[Path, Tr
     place, case = trial.placement, trial.case
     folder = results / "raw" / trial.started_utc[:10] / trial.machine.name / place.run
     return folder / f"block-{place.block:03d}_{case.entry}_{case.device}_t{case.threads}.json", trial
+
+
+_configured: set[str] = set()
+
+
+def load_configured(name: str) -> ModuleType:
+    """A module of impls, its framework configured once in this process, as a worker does it."""
+    module, framework = importlib.import_module(name), name.split(".")[1]
+    if framework not in _configured:
+        module.configure(Settings(device="cpu", threads=1))
+        _configured.add(framework)
+    return module
 
 
 # One of each optimiser that a task can name, with and without weight decay.

@@ -1,6 +1,7 @@
 """torch-eager: the task as PyTorch's own guide writes it."""
 
 import traceback
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -155,10 +156,13 @@ def build(task: Task, params: Params, data: Data) -> Trainer:
 
 
 def host_reads(trainer: contract.Trainer, batches: NDArray[np.int64]) -> list[str]:
-    """Places where a value of the device was read on the host while the steps of batches were trained."""
+    """Places where a value of the device was read on the host inside the steps of batches, two or more.
+
+    What is read once, however many steps there are, belongs to the call: a DataLoader draws a seed when it starts.
+    """
     with _HostReads() as reads:
         trainer.train(batches)
-    return list(dict.fromkeys(reads.places))
+    return [place for place, times in Counter(reads.places).items() if times > 1]
 
 
 class _HostReads(TorchDispatchMode):

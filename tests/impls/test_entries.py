@@ -1,6 +1,5 @@
 """Every entry keeps the contract and does the task's arithmetic."""
 
-import importlib
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from bench.contract import ENTRIES, Entry, Refusal, Settings
 from bench.inputs import initial_params
 from bench.oracle import Oracle
 from bench.task import Task, load_task
-from tests.make import OPTIMIZERS, small_data
+from tests.make import OPTIMIZERS, load_configured, small_data
 
 DOUBLE = load_task("mlp-tiny").changed(dtype="float64", layers=(784, 24, 16, 10), batch_size=32)
 SINGLE = DOUBLE.changed(dtype="float32")
@@ -28,15 +27,14 @@ HERE = [entry for entry in ENTRIES if (entry.name == ALONE if ALONE else entry.n
 # What an entry may refuse, and the words that it must give for it. Anything else that is refused is a fault.
 REFUSED = {
     "sklearn": {
-        "rmsprop": "RMSprop",
+        "rmsprop": "no rmsprop",
         "adam": "eps",
-        "adamw": "AdamW",
+        "adamw": "no adamw",
         "weight_decay": "alpha",
         "decay": "rate",
-        "gelu": "gelu",
+        "gelu": "no GELU",
     }
 }
-_configured: set[str] = set()
 
 
 @pytest.fixture(params=HERE, ids=lambda entry: entry.name)
@@ -47,11 +45,7 @@ def entry(request: pytest.FixtureRequest) -> Entry:
 @pytest.fixture
 def module(entry: Entry) -> ModuleType:
     """The entry's module, its framework configured once in this process."""
-    found = importlib.import_module(entry.module)
-    if entry.framework not in _configured:
-        found.configure(Settings(device="cpu", threads=1))
-        _configured.add(entry.framework)
-    return found
+    return load_configured(entry.module)
 
 
 def refusal(entry: Entry, task: Task) -> str | None:

@@ -1,14 +1,11 @@
 """A read on the host inside a step is found, in each framework that can tell."""
 
-import importlib
-
 import numpy as np
 import pytest
 
-from bench.contract import Settings
 from bench.inputs import initial_params
 from bench.task import load_task
-from tests.make import small_data
+from tests.make import load_configured, small_data
 
 TASK = load_task("mlp-tiny").changed(layers=(784, 8, 10), batch_size=16)
 BATCHES = np.random.default_rng(0).integers(0, 64, (3, 16))
@@ -30,8 +27,7 @@ def truth_of(loss):
 @pytest.mark.parametrize("name", ["impls.torch.mlp", "impls.tensorflow.mlp"])
 def test_a_planted_read_is_found(name: str, read) -> None:
     """Once a step, with the line that reads."""
-    module = importlib.import_module(name)
-    module.configure(Settings(device="cpu", threads=1))
+    module = load_configured(name)
 
     class Reads(module.Trainer):
         def step(self, rows):
