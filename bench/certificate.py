@@ -23,7 +23,7 @@ from bench.contract import Array, Data, EntryModule, Params, Trainer
 from bench.inputs import first_batches, initial_params, training_rows
 from bench.oracle import Oracle
 from bench.record import Check, Limits, Part, Series
-from bench.task import Task
+from bench.task import Sgd, Task
 
 LIMITS_FILE = Path(__file__).parent / "tolerances.toml"
 LIMITS = Limits.model_validate(tomllib.loads(LIMITS_FILE.read_text(encoding="utf-8")))
@@ -108,10 +108,19 @@ def prove(
     the entry raises.
     """
     small = task.changed(dtype="float64", batch_size=min(task.batch_size, limits.float64_most_rows))
-    parts = [_part("float64", entry, small, seed, limits, load)]
+    parts = [_part("float64", entry, _falling_within(small, limits), seed, limits, load)]
     if task.dtype != "float64":
         parts.append(_part("own-dtype", entry, task, seed, limits, load))
     return parts
+
+
+def _falling_within(task: Task, limits: Limits) -> Task:
+    """The task with a falling rate that falls within the steps: else nothing would be seen of it."""
+    decay = task.optimizer.decay if isinstance(task.optimizer, Sgd) else None
+    if decay is None or decay.every_steps <= limits.float64_most_decay_steps:
+        return task
+    sooner = decay.model_copy(update={"every_steps": limits.float64_most_decay_steps})
+    return task.changed(optimizer=task.optimizer.model_copy(update={"decay": sooner}).model_dump())
 
 
 def _part(name: str, entry: EntryModule, task: Task, seed: int, limits: Limits, load: Load) -> Part:

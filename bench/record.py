@@ -41,6 +41,7 @@ class Limits(Value):
 
     float64_steps: Annotated[int, Field(ge=1)]
     float64_most_rows: Annotated[int, Field(ge=1)]
+    float64_most_decay_steps: Annotated[int, Field(ge=1)]
     float64_deviation: Annotated[float, Field(gt=0)]
     own_dtype_steps: Annotated[int, Field(ge=1)]
     own_dtype_most_rows: Annotated[int, Field(ge=1)]

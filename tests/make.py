@@ -199,7 +199,7 @@ OPTIMIZERS = (
     {"name": "sgd", "learning_rate": 0.01},
     {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9},
     {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 0.001},
-    {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9, "decay": {"factor": 0.5, "every_steps": 30}},
+    {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9, "decay": {"factor": 0.5, "every_steps": 41}},
     {"name": "rmsprop", "learning_rate": 0.001, "rho": 0.9, "eps": 1e-7},
     {"name": "rmsprop", "learning_rate": 0.001, "rho": 0.9, "eps": 1e-7, "weight_decay": 0.001},
     {"name": "adam", "learning_rate": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},

@@ -130,6 +130,24 @@ def test_other_work_is_refused_by_part_figure_and_step(trainer: Any, part: int, 
     assert reason_of(parts, []).startswith("not the same work: part ")
 
 
+class NeverFalls(Honest):
+    """A rate that stays what it was."""
+
+    def __init__(self, task: Task, params: Params, data: Data) -> None:
+        constant = task.optimizer.model_copy(update={"decay": None})
+        super().__init__(task.model_copy(update={"optimizer": constant}), params, data)
+
+
+def test_a_rate_that_falls_late_is_seen_to_fall() -> None:
+    """Every 2811 steps in the task, sooner in the certificate: an entry that never lowers it is refused."""
+    falling = TASK.optimizer.model_dump() | {"decay": {"factor": 0.5, "every_steps": 2811}}
+    sooner = FEW.model_copy(update={"float64_most_decay_steps": 5})
+    parts = proven(NeverFalls, TASK.changed(optimizer=falling), sooner)
+
+    assert parts[0].faults[0].startswith("loss at step 6: ")
+    assert [] == proven(Honest, TASK.changed(optimizer=falling), sooner)[0].faults
+
+
 def test_float32_cannot_tell_what_float64_can() -> None:
     """The second part has room for rounding, and only for that: a rate off by 1e-7 is lost in it."""
     assert [] == proven(RateOff)[1].faults
@@ -286,7 +304,7 @@ def test_a_large_batch_is_certified_over_fewer_steps(batch_size: int, steps: int
     assert steps == own_dtype_steps(TASK.changed(batch_size=batch_size))
 
 
-LOOSER_IF_LARGER = ("float64_deviation",)
+LOOSER_IF_LARGER = ("float64_deviation", "float64_most_decay_steps")
 LOOSER_IF_SMALLER = (
     "float64_steps",
     "float64_most_rows",
