@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench.contract import Array, Data, Params
 from bench.task import Adam, AdamW, RmsProp, Sgd, Task
-from impls.keras.optimizers import AdamAsTask, AdamWAsTask, RmsPropAsTask, SgdAsTask
+from impls.keras.optimizers import AdamAsTask, AdamWAsTask, FallingRate, RmsPropAsTask, SgdAsTask
 
 Tensor = Any  # of whichever backend
 
@@ -88,9 +88,7 @@ def build_optimizer(task: Task) -> keras.optimizers.Optimizer:
         case Sgd() as o:
             rate = o.learning_rate
             if o.decay:
-                rate = keras.optimizers.schedules.ExponentialDecay(
-                    o.learning_rate, o.decay.every_steps, o.decay.factor, staircase=True
-                )
+                rate = FallingRate(o.learning_rate, o.decay.factor, o.decay.every_steps)
             kind = SgdAsTask if o.decay or o.weight_decay else keras.optimizers.SGD
             optimizer = kind(learning_rate=rate, momentum=o.momentum, nesterov=False, weight_decay=None)
         case RmsProp() as o:

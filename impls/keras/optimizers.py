@@ -13,6 +13,22 @@ from keras import ops
 Tensor = Any  # of whichever backend
 
 
+class FallingRate(keras.optimizers.schedules.LearningRateSchedule):
+    """rate * factor^floor(t / every_steps), as the task has it.
+
+    Keras' ExponentialDecay divides in float32, and a compiled program turns that division into a product with the
+    reciprocal, which can miss a whole number by a bit. The factor is a power of two, so that exp2 is exact.
+    """
+
+    def __init__(self, rate: float, factor: float, every_steps: int) -> None:
+        self.rate, self.halvings, self.every_steps = rate, -math.log2(factor), every_steps
+
+    def __call__(self, step: Tensor) -> Tensor:
+        """The rate of a step, counted from 0, as float32."""
+        times = ops.cast(ops.floor_divide(step, self.every_steps), "float32")
+        return self.rate * ops.exp2(-self.halvings * times)
+
+
 class SgdAsTask(keras.optimizers.SGD):
     """L2 in the gradient, and momentum that the rate is no part of: v = momentum * v + g;  p = p - rate * v.
 
