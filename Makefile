@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python -m
 PROFILE ?= quick
 .DEFAULT_GOAL := help
 
-.PHONY: help setup bench report test lint format generate overhead clean
+.PHONY: help setup bench report test lint format generate overhead speed mutations clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ generate: setup ## Make the JSON Schemas anew
 
 overhead: setup ## What the harness costs: trials against plain scripts, in turn (about 15 minutes)
 	$(RUN) tests.perf.overhead --pairs 10
+
+speed: setup ## Are the implementations as fast as experts write them? Four ratios (about 15 minutes)
+	$(RUN) tests.perf.speed --pairs 10
+
+mutations: setup ## Plant deliberate faults; the certificate must refuse each
+	$(RUN) bench certify --mutations
 
 clean: ## Remove .venv and caches, keep results
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
