@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench import contract
 from bench.contract import Array, Data, Params, Refusal, Settings
+from bench.contract import Trainer as AnyTrainer
 from bench.task import Adam, AdamW, RmsProp, Sgd, Task
 
 DEVICE = "cpu"
@@ -155,7 +155,7 @@ def build(task: Task, params: Params, data: Data) -> Trainer:
     return Trainer(task, params, data)
 
 
-def host_reads(trainer: contract.Trainer, batches: NDArray[np.int64]) -> list[str]:
+def host_reads(trainer: AnyTrainer, batches: NDArray[np.int64]) -> list[str]:
     """Places where a value of the device was read on the host inside the steps of batches, two or more.
 
     What is read once, however many steps there are, belongs to the call: a DataLoader draws a seed when it starts.

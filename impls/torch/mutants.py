@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench import contract
 from bench.contract import Data, Params
+from bench.contract import Trainer as AnyTrainer
 from bench.task import Adam, AdamW, Task
 from impls.torch import mlp
 from impls.torch.mlp import configure, host_reads, versions
@@ -267,13 +267,13 @@ class _LastBatchDropped(mlp.Trainer):
 
 # The table.
 
-Build = Callable[[Task, Params, Data], contract.Trainer]
+Build = Callable[[Task, Params, Data], AnyTrainer]
 
 
 def _changed(*faults: Callable[[mlp.Trainer], None]) -> Build:
     """Build torch-eager, then apply the faults."""
 
-    def build(task: Task, params: Params, data: Data) -> contract.Trainer:
+    def build(task: Task, params: Params, data: Data) -> AnyTrainer:
         trainer = mlp.build(task, params, data)
         for fault in faults:
             fault(trainer)
@@ -285,7 +285,7 @@ def _changed(*faults: Callable[[mlp.Trainer], None]) -> Build:
 def _with_formula(name: str, formula: Callable[[Tensor, Tensor, Tensor, dict[str, Any]], None]) -> Build:
     """Build torch-eager, with another formula for the optimiser of that name."""
 
-    def build(task: Task, params: Params, data: Data) -> contract.Trainer:
+    def build(task: Task, params: Params, data: Data) -> AnyTrainer:
         trainer = mlp.build(task, params, data)
         if task.optimizer.name == name:
             trainer.optimizer = _OwnOptimizer(trainer, formula)
@@ -295,7 +295,7 @@ def _with_formula(name: str, formula: Callable[[Tensor, Tensor, Tensor, dict[str
     return build
 
 
-def _weight_decay_coupled(task: Task, params: Params, data: Data) -> contract.Trainer:
+def _weight_decay_coupled(task: Task, params: Params, data: Data) -> AnyTrainer:
     """AdamW's numbers in Adam."""
     if isinstance(task.optimizer, AdamW):
         values = task.optimizer.model_dump(exclude={"name"})

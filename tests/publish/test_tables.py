@@ -222,8 +222,14 @@ def test_no_cell_of_the_csv_is_a_formula() -> None:
 
 
 def four_entries() -> list[Record]:
-    """Two blocks of two entries of PyTorch and two of TensorFlow; the tuned ones are the fastest."""
-    seconds = {"torch-eager": 4.0, "torch-tuned": 2.0, "tensorflow-eager": 8.0, "tensorflow-loop": 1.0}
+    """Two blocks of PyTorch and TensorFlow, each eager and as a whole loop, which is faster; and torch-compile alone."""
+    seconds = {
+        "torch-eager": 4.0,
+        "torch-tuned": 2.0,
+        "torch-compile": 3.0,
+        "tensorflow-eager": 8.0,
+        "tensorflow-loop": 1.0,
+    }
     return [
         make_record(make_trial(entry, block, seconds=value * (1 + block / 100)))
         for block in range(2)
@@ -232,14 +238,19 @@ def four_entries() -> list[Record]:
 
 
 def test_like_modes_are_compared_with_the_first_frameworks_entry() -> None:
-    """eager with eager; a mode that one framework alone has is left out."""
+    """eager with eager, whole loop with whole loop; a mode that one framework alone has is left out."""
     [section] = tables.sections(four_entries())
     found = [
         (one.group, one.row.case.entry, one.reference.case.entry, one.comparison and round(one.comparison.ratio, 3))
         for one in tables.like_modes(section)
     ]
 
-    assert [("eager", "torch-eager", "torch-eager", None), ("eager", "tensorflow-eager", "torch-eager", 0.5)] == found
+    assert [
+        ("eager", "torch-eager", "torch-eager", None),
+        ("eager", "tensorflow-eager", "torch-eager", 0.5),
+        ("whole-loop", "torch-tuned", "torch-tuned", None),
+        ("whole-loop", "tensorflow-loop", "torch-tuned", 2.0),
+    ] == found
 
 
 def test_the_best_of_each_framework_is_its_fastest_entry() -> None:
