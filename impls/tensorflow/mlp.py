@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+os.environ["KERAS_BACKEND"] = "tensorflow"  # read at the import of keras; a user may have set another
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read at the import: hints on CPU instructions are no news
 
 import keras

@@ -222,7 +222,7 @@ def test_no_cell_of_the_csv_is_a_formula() -> None:
 
 
 def four_entries() -> list[Record]:
-    """Two blocks of PyTorch and TensorFlow, each eager and as a whole loop, which is faster; and torch-compile alone."""
+    """Two blocks of PyTorch and TensorFlow, eager and as a whole loop, which is faster; and torch-compile alone."""
     seconds = {
         "torch-eager": 4.0,
         "torch-tuned": 2.0,
