@@ -167,41 +167,55 @@ def _names(task: Task, kind: str) -> list[str]:
     return [f"{kind} {what} {layer}" for layer in range(len(task.layers) - 1) for what in ("weight", "bias")]
 
 
+class _Beside:
+    """A walker beside the oracle: `figures`, its deviations at each step."""
+
+    def __init__(self, walker: Walker, names: list[str], start: list[Array], *, gradients: bool) -> None:
+        self.walker, self.figures = walker, Figures()
+        self._names, self._before, self._gradients = names, start, gradients
+
+    def step(self, rows: NDArray[np.int64], oracle: Oracle, true_loss: float) -> None:
+        """Take the step that the oracle has just taken, and compare."""
+        loss = self.walker.step(rows, oracle.before)
+        now = [array.astype(np.float64) for array in self.walker.flat()]
+        if self._gradients:
+            moved = [(was - is_) / GRADIENT_RATE for was, is_ in zip(self._before, now, strict=True)]
+            self._add(moved, oracle.latest_gradients)
+        else:
+            self.figures.setdefault("loss", []).append(relative(loss, true_loss))
+            self._add(now, oracle.flat)
+        self._before = now
+
+    def _add(self, found: list[Array], true: list[Array]) -> None:
+        for name, ours, theirs in zip(self._names, found, true, strict=True):
+            self.figures.setdefault(name, []).append(relative(ours, theirs))
+
+
 def _follow(inputs: _Inputs, module: EntryModule, draws: Sequence[Draw], *, gradients: bool = False) -> tuple[Any, ...]:
     """Train the entry, the draws and the oracle in step; the Figures of the entry, of each draw, and the _Truth.
 
     gradients: compare those, read off the parameters of plain gradient descent, in place of losses and parameters.
     """
-    task = inputs.task
-    oracle = Oracle(task, inputs.params, inputs.data)
-    names = _names(task, "gradient of" if gradients else "parameter")
+    oracle = Oracle(inputs.task, inputs.params, inputs.data)
+    names = _names(inputs.task, "gradient of" if gradients else "parameter")
     truth = _Truth(losses=[], oracle=oracle, rounding={name: [] for name in names})
+    start = [array.astype(np.float64) for layer in inputs.params for array in layer]
     with inputs.entry(module) as entry:
-        walkers: list[Walker] = [entry, *draws]
-        found: list[Figures] = [{name: [] for name in ([] if gradients else ["loss"]) + names} for _ in walkers]
-        start = [array.astype(np.float64) for layer in inputs.params for array in layer]
-        before = [start for _ in walkers]
+        compared = [_Beside(walker, names, start, gradients=gradients) for walker in (entry, *draws)]
         for rows in inputs.batches:
+            before = [float(np.abs(array).max()) for array in oracle.flat]
             truth.losses.append(oracle.step(rows))
-            for index, walker in enumerate(walkers):
-                loss, flat = walker.step(rows, oracle.before), walker.flat()
-                if not gradients:
-                    found[index]["loss"].append(relative(loss, truth.losses[-1]))
-                    for name, now, true in zip(names, flat, oracle.flat, strict=True):
-                        found[index][name].append(relative(now, true))
-                    continue
-                now64 = [array.astype(np.float64) for array in flat]
-                for name, was, now, true in zip(names, before[index], now64, oracle.latest_gradients, strict=True):
-                    found[index][name].append(relative((was - now) / GRADIENT_RATE, true))
-                    if index == 0:  # both parameters are rounded to 2^-53 of themselves
-                        share = 2.0**-52 * np.abs(was).max() / (GRADIENT_RATE * max(np.abs(true).max(), _TINY))
-                        truth.rounding[name].append(float(share))
-                before[index] = now64
+            for one in compared:
+                one.step(rows, oracle, truth.losses[-1])
+            # Of a gradient that is a difference: both parameters are rounded to 2^-53 of themselves.
+            for name, largest, gradient in zip(names, before, oracle.latest_gradients, strict=True):
+                rounding = 2.0**-52 * largest / (GRADIENT_RATE * max(float(np.abs(gradient).max()), _TINY))
+                truth.rounding[name].append(rounding)
         if not gradients:
             images = inputs.data.images[:_LOGITS_OF]
-            for one, walker in zip(found, walkers, strict=True):
-                one["logits"] = [relative(walker.logits(images), oracle.logits(images))]
-    return (*found, truth)
+            for one in compared:
+                one.figures["logits"] = [relative(one.walker.logits(images), oracle.logits(images))]
+    return (*(one.figures for one in compared), truth)
 
 
 def _whole_calls(inputs: _Inputs, module: EntryModule, truth: _Truth) -> Figures:

@@ -170,6 +170,28 @@ def test_certify_says_yes_or_no(entry: str, code: int, word: str) -> None:
     assert (code, True) == (done.returncode, f"on mlp-tiny: {word}" in done.stdout), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("liar", "the module calls itself 'torch-eager', but was asked for as 'tests.plugins.liar'"),
+        ("halfway", "build() returned Trainer without logits()"),
+        ("writes", "the entry changed the initial parameters that it was given; it must copy them"),
+        ("transposed", "params() must return weight 0 as float64 (784, 32), returned float64 (32, 784)"),
+        ("shapeless", "train() must return the losses as a NumPy array float32"),
+        ("diverges", "part float64: loss at step 0: is not finite"),
+        ("reads", "reads a value on the host inside a step: item() at train.py:7"),
+        ("refuses", "has no SGD"),
+        ("raises", "RuntimeError: the shapes [784, 128] and [3] do not match"),
+    ],
+)
+def test_certify_says_what_is_wrong_with_a_plug_in(entry: str, message: str) -> None:
+    """One line with the promise that was broken, exit 1, no traceback."""
+    done = bench("certify", f"tests.plugins.{entry}", "--task", "mlp-tiny")
+
+    assert (1, True) == (done.returncode, message in done.stdout.splitlines()[0]), done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 def test_the_command_takes_no_traceback_to_a_closed_pipe() -> None:
     """`bench list | head -1` ends in silence."""
     command = f"{sys.executable} -m bench.cli schema | head -1"

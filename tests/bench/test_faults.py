@@ -74,6 +74,7 @@ def gone(pid: int, seconds: float = 10) -> bool:
         ("shapeless", "failed", "train() must return the losses as a NumPy array float32 (1,), returned float64"),
         ("diverges", "refused", "loss at step 0: is not finite"),
         ("faulty", "refused", "deviat"),
+        ("retraces", "failed", "traced or compiled inside"),
         ("absent", "failed", "No module named 'tests.plugins.absent'"),
     ],
 )

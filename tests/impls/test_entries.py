@@ -1,5 +1,6 @@
 """Every entry keeps the contract and does the task's arithmetic."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -215,6 +216,18 @@ def test_a_second_epoch_compiles_nothing(module: ModuleType) -> None:
 
     assert first >= 1
     assert first == trainer.compilations()
+
+
+def test_a_new_shape_is_counted(module: ModuleType) -> None:
+    """The count above can grow: batches of another size are another program, or are refused."""
+    trainer = module.build(SINGLE, initial_params(SINGLE, 0), small_data(SINGLE, 512))
+    if not hasattr(trainer, "compilations"):
+        pytest.skip("compiles nothing")
+    trainer.train(BATCHES[:2])
+    before = trainer.compilations()
+    with contextlib.suppress(TypeError, ValueError):  # as tensorflow-loop does, whose graph has a signature
+        trainer.train(BATCHES[:2, :16])
+        assert trainer.compilations() > before
 
 
 def test_the_host_reads_nothing_inside_a_step(module: ModuleType) -> None:
