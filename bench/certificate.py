@@ -201,7 +201,8 @@ def _follow(inputs: _Inputs, module: EntryModule, draws: Sequence[Draw], *, grad
     truth = _Truth(losses=[], oracle=oracle, rounding={name: [] for name in names})
     start = [array.astype(np.float64) for layer in inputs.params for array in layer]
     with inputs.entry(module) as entry:
-        compared = [_Beside(walker, names, start, gradients=gradients) for walker in (entry, *draws)]
+        walkers: list[Walker] = [entry, *draws]
+        compared = [_Beside(walker, names, start, gradients=gradients) for walker in walkers]
         for rows in inputs.batches:
             before = [float(np.abs(array).max()) for array in oracle.flat]
             truth.losses.append(oracle.step(rows))
