@@ -4,20 +4,27 @@ A side's value is the median samples/s of the epochs after the first. Each pair 
 the interval is the t interval over the pairs' logarithms, as everywhere in the suite.
 """
 
+import argparse
 import random
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
+from bench import store
 from bench.plugins import find_entry
 from bench.probes.machine import read_machine
+from bench.probes.source import read_source
+from bench.record import compact_json
 from bench.runner import Bounds, ask_worker, worker_cores, worker_environment
 from bench.stats import estimate
 from bench.task import load_task
+from tests.command import ROOT
 
 LIMIT_SECONDS = 600
 
@@ -62,31 +69,68 @@ def script(module: str) -> Side:
     return side
 
 
-def where(pairs: int, epochs: int) -> str:
-    """The line above a table: day, machine, what was run."""
-    machine = read_machine()
-    return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {machine.cpu_model}, {machine.cores} cores, kernel {machine.kernel}; "
-        f"{pairs} pairs, {epochs} epochs of `mlp`, one thread."
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """Two sides to compare. same_bytes: both train on the same bytes, so their accuracies must agree."""
+
+    what: str
+    a: Side
+    b: Side
+    same_bytes: bool
+
+
+def run(name: str, description: str, heads: str, statements: list[Statement]) -> None:
+    """Parse --pairs, --epochs and --results; run, print a Markdown table, keep every pair in results/raw."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    asked = parser.parse_args()
+    machine, started, order = read_machine(), datetime.now(UTC), random.Random(0)
+    print(
+        f"{started:%Y-%m-%d}, {machine.cpu_model}, {machine.cores} cores, kernel {machine.kernel}; "
+        f"{asked.pairs} pairs, {asked.epochs} epochs of `mlp`, one thread.\n"
     )
+    print(heads)
+    print("|---|---|---|---|---|")
+    kept = {}
+    for statement in statements:
+        pairs = kept[statement.what] = _pairs(statement, asked.pairs, asked.epochs, order)
+        print(f"| {statement.what} | {_cells(pairs)} |", flush=True)
+    document = {
+        "what": name,
+        "unit": "samples/s, median of the epochs after the first",
+        "epochs": asked.epochs,
+        "pairs": kept,
+        "machine": machine.model_dump(mode="json"),
+        "source": read_source(ROOT).model_dump(mode="json"),
+        "created_utc": started.isoformat(timespec="seconds"),
+    }
+    folder = store.raw_folder(asked.results) / f"{started:%Y-%m-%d}" / machine.name
+    path = folder / f"{name}-{started:%H%M%S}.json"
+    store.write_once(path, compact_json(document))
+    print(f"\n{path}", file=sys.stderr)
 
 
-def ratio(a: Side, b: Side, *, pairs: int, epochs: int, order: random.Random, same_bytes: bool) -> str:
-    """Cells of a Markdown table: median of a / b over the pairs, ratio with its 95% interval, both medians.
-
-    same_bytes: the two train on the same bytes, so their accuracies must agree, or they did not do the same work.
-    """
+def _pairs(statement: Statement, count: int, epochs: int, order: random.Random) -> list[list[float]]:
+    """[samples/s of a, samples/s of b] of each pair."""
     found = []
-    for _ in range(pairs):
-        sides = {side: side(epochs) for side in order.sample([a, b], 2)}
+    for _ in range(count):
+        sides = {side: side(epochs) for side in order.sample([statement.a, statement.b], 2)}
+        (a, accuracies_a), (b, accuracies_b) = sides[statement.a], sides[statement.b]
         # Two builds of the same sums: a handful of the 10,000 images may fall the other way.
-        if same_bytes and not np.allclose(sides[a][1], sides[b][1], atol=0.003):
-            sys.exit(f"not the same work: accuracies {sides[a][1]} and {sides[b][1]}")
-        found.append((sides[a][0], sides[b][0]))
-    seen = estimate([float(np.log(one / other)) for one, other in found])
+        if statement.same_bytes and not np.allclose(accuracies_a, accuracies_b, atol=0.003):
+            sys.exit(f"{statement.what}: not the same work: accuracies {accuracies_a} and {accuracies_b}")
+        found.append([a, b])
+    return found
+
+
+def _cells(pairs: list[list[float]]) -> str:
+    """Median of a / b, ratio with its 95% interval, both medians: cells of a Markdown table."""
+    seen = estimate([float(np.log(a / b)) for a, b in pairs])
     assert seen.mean is not None
     assert seen.interval is not None
     low, middle, high = np.exp([seen.interval[0], seen.mean, seen.interval[1]])
-    median = statistics.median(one / other for one, other in found)
-    ours, theirs = (statistics.median(side) for side in zip(*found, strict=True))
+    median = statistics.median(a / b for a, b in pairs)
+    ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
     return f"{median:.3f} | {middle:.3f} [{low:.3f}, {high:.3f}] | {ours:,.0f} | {theirs:,.0f}"
