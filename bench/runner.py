@@ -111,7 +111,12 @@ def run_worker(
     Output goes to files, not pipes: a worker that prints without end or leaves a child behind cannot block us. On any
     exception here (Ctrl-C among them) the worker is dead before it goes on.
     """
-    with tempfile.TemporaryFile("w+", errors="replace") as out, tempfile.TemporaryFile("w+", errors="replace") as err:
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as out,
+        tempfile.TemporaryFile("w+", errors="replace") as err,
+        # Empty for each worker: a compiler's cache there would make the first step of all but one a warm one.
+        tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as scratch,
+    ):
         with _affinity(cores):
             started = time.monotonic()
             process = subprocess.Popen(
@@ -120,7 +125,7 @@ def run_worker(
                 stdout=out,
                 stderr=err,
                 text=True,
-                env=environment,
+                env={**environment, "TMPDIR": scratch},
                 start_new_session=True,
             )
         try:

@@ -99,6 +99,23 @@ def test_a_worker_that_prints_does_not_spoil_its_record(tmp_path: Path) -> None:
     assert (0, "ok") == (done.returncode, records(tmp_path)["tests.plugins.chatty"]["status"]), done.stderr
 
 
+def test_each_worker_has_an_empty_temporary_folder_that_goes_with_it(tmp_path: Path) -> None:
+    """What one process leaves there, such as a compiler's cache, the next one does not find."""
+    script = tmp_path / "worker"
+    script.write_text('#!/bin/sh\ncat >/dev/null\nls -A "$TMPDIR"\necho "$TMPDIR"\ntouch "$TMPDIR/left-behind"\n')
+    script.chmod(0o755)
+    told = [
+        run_worker(
+            REQUEST, cores=[0], time_limit_seconds=20, environment=worker_environment(1), command=(str(script),)
+        ).stdout.split()
+        for _ in range(2)
+    ]
+
+    assert [1, 1] == [len(lines) for lines in told]
+    assert told[0] != told[1]
+    assert [False, False] == [Path(lines[0]).exists() for lines in told]
+
+
 def test_a_worker_that_hangs_is_ended_at_its_limit(tmp_path: Path) -> None:
     """The limit ends it, the record says so, no process is left, and the plan goes on."""
     pid_file = tmp_path / "pid"
