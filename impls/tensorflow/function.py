@@ -15,9 +15,11 @@ __all__ = ["build", "configure", "host_reads", "versions"]
 class Trainer(mlp.Trainer):
     """See bench.contract. The step is traced once a trainer, as all batches have one shape."""
 
+    jit_compile = False
+
     def __init__(self, task: Task, params: Params, data: Data) -> None:
         super().__init__(task, params, data)
-        self._graph = tf.function(super().step, jit_compile=False)
+        self._graph = tf.function(super().step, jit_compile=self.jit_compile)
 
     def step(self, rows: tf.Tensor) -> tf.Tensor:
         """One step on the rows (batch,) of the training set; returns the loss before it."""

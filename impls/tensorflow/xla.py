@@ -1,34 +1,17 @@
 """tensorflow-xla: tensorflow-function with its step compiled by XLA, called batch by batch from Python."""
 
-import numpy as np
-import tensorflow as tf
-from numpy.typing import NDArray
-
 from bench.contract import Data, Params
 from bench.task import Task
-from impls.tensorflow import mlp
+from impls.tensorflow import function
 from impls.tensorflow.mlp import configure, host_reads, versions
 
 __all__ = ["build", "configure", "host_reads", "versions"]
 
 
-class Trainer(mlp.Trainer):
+class Trainer(function.Trainer):
     """See bench.contract. The step is traced and compiled once a trainer, as all batches have one shape."""
 
-    def __init__(self, task: Task, params: Params, data: Data) -> None:
-        super().__init__(task, params, data)
-        self._graph = tf.function(super().step, jit_compile=True)
-
-    def step(self, rows: tf.Tensor) -> tf.Tensor:
-        """One step on the rows (batch,) of the training set; returns the loss before it."""
-        return self._graph(rows)
-
-    def compilations(self) -> int:
-        """See bench.contract."""
-        return self._graph.experimental_get_tracing_count()
-
-    def _graphs(self, batches: NDArray[np.int64]) -> list[tf.Graph]:
-        return [self._graph.get_concrete_function(tf.constant(batches[0])).graph]
+    jit_compile = True
 
 
 def build(task: Task, params: Params, data: Data) -> Trainer:
