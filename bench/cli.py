@@ -280,7 +280,8 @@ def run(
     if trials and not certified:  # a resumed run has certificates of another day's time
         inside = sum(trial.worker_seconds for trial in trials)
         inside += sum(made.worker_seconds for made in store.read_certificates_of(folder))
-        _note(f"{seconds:.0f} s, of which outside the workers: {1 - inside / seconds:.1%}")
+        if inside > 0:  # else no worker was started
+            _note(f"{seconds:.0f} s, of which outside the workers: {1 - inside / seconds:.1%}")
     spoilt = any(runner.disproved(trial) or trial.status in runner.FAILURES for trial in trials)
     if spoilt or not any(trial.status == "ok" for trial in everything):
         raise typer.Exit(3)
