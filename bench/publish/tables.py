@@ -226,7 +226,8 @@ def best_of(section: Section) -> list[Against]:
             best[key] = row
     found = []
     for device in DEVICES:
-        rows = sorted((row for (on, _), row in best.items() if on == device), key=lambda row: _rank(row.case))
+        of_device = [row for (on, _), row in best.items() if on == device]
+        rows = sorted(of_device, key=lambda row: (_place(row.case), row.case.framework))
         found += [_against(row.case.framework, row, rows[0]) for row in rows] if len(rows) > 1 else []
     return found
 
@@ -235,11 +236,15 @@ def _speed(row: Row) -> float:
     return row.summary.samples_per_second.median if row.summary.samples_per_second else 0.0
 
 
-def _rank(case: Case) -> tuple[int, bool, str]:
-    """References first: PyTorch, TensorFlow, then the others; as written before tuned."""
+def _place(case: Case) -> int:
+    """References first: PyTorch, TensorFlow, then the others."""
     order = ("torch", "tensorflow")
-    place = order.index(case.framework) if case.framework in order else len(order)
-    return place, case.tier != "as-written", case.entry
+    return order.index(case.framework) if case.framework in order else len(order)
+
+
+def _rank(case: Case) -> tuple[int, bool, str]:
+    """By framework, as written before tuned."""
+    return _place(case), case.tier != "as-written", case.entry
 
 
 def _against(group: str, row: Row, reference: Row) -> Against:
