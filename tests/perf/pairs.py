@@ -71,7 +71,11 @@ def script(module: str) -> Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """Two sides to compare. same_bytes: both train on the same bytes, so their accuracies must agree."""
+    """Two sides to compare.
+
+    same_bytes: both run the same code on the same bytes, one of them without a certificate, so their accuracies must
+    agree. Of two trials each has its own proof; their float32 rounds differently, and an epoch's accuracy with it.
+    """
 
     what: str
     a: Side

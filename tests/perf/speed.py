@@ -10,9 +10,9 @@ STATEMENTS = [
         what="tensorflow-loop / tensorflow-function",
         a=trial("tensorflow-loop"),
         b=trial("tensorflow-function"),
-        same_bytes=True,
+        same_bytes=False,
     ),
-    Statement(what="jax-scan / torch-eager", a=trial("jax-scan"), b=trial("torch-eager"), same_bytes=True),
+    Statement(what="jax-scan / torch-eager", a=trial("jax-scan"), b=trial("torch-eager"), same_bytes=False),
     Statement(
         what="torch-eager / the tutorial's script with its DataLoader",
         a=trial("torch-eager"),
