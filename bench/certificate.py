@@ -79,15 +79,14 @@ class _Inputs:
     params: Params
     data: Data
     batches: NDArray[np.int64]  # (steps, batch_size), rows of data
+    kept: Params  # copies of the parameters, and of images and labels as the last pair
 
     @contextlib.contextmanager
     def entry(self, module: EntryModule) -> Iterator[_Entry]:
         """A trainer of the entry on these inputs. Raises ContractBroken where it writes into them."""
-        given = [*self.params, (self.data.images, self.data.labels)]
-        kept = [(a.copy(), b.copy()) for a, b in given]
         yield _Entry(module.build(self.task, self.params, self.data), self.task)
-        check_unchanged(kept[:-1], given[:-1])
-        check_unchanged(kept[-1:], given[-1:], "data")
+        check_unchanged(self.kept[:-1], self.params)
+        check_unchanged(self.kept[-1:], [(self.data.images, self.data.labels)], "data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +125,9 @@ def _falling_within(task: Task, limits: Limits) -> Task:
 def _part(name: str, entry: EntryModule, task: Task, seed: int, limits: Limits, load: Load) -> Part:
     steps = limits.float64_steps if name == "float64" else own_dtype_steps(task, limits)
     data, batches = load(task, first_batches(task, seed, steps))
-    inputs = _Inputs(task=task, params=initial_params(task, seed), data=data, batches=batches)
+    params = initial_params(task, seed)
+    kept = [(a.copy(), b.copy()) for a, b in [*params, (data.images, data.labels)]]
+    inputs = _Inputs(task=task, params=params, data=data, batches=batches, kept=kept)
     gradient_descent = task.changed(optimizer={"name": "sgd", "learning_rate": GRADIENT_RATE})
     plain = replace(inputs, task=gradient_descent, batches=batches[: limits.gradient_steps])
     generator = np.random.default_rng(seed)

@@ -1,6 +1,7 @@
 """The command `bench` as a person runs it: a real process."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,4 +32,6 @@ def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # As a terminal leaves it: who starts the tests in the background may have had it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
