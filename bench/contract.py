@@ -14,6 +14,7 @@ Params = list[tuple[Array, Array]]  # a layer: weight (fan_in, fan_out), bias (f
 Mode = Literal["eager", "graph", "compiled", "whole-loop", "unstated"]
 Tier = Literal["as-written", "tuned", "unstated"]
 Device = Literal["cpu", "cuda"]
+Precision = Literal["ieee", "tf32"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +27,15 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What `configure` sets for the whole process. Precision is always IEEE: no TF32, no bfloat16."""
+    """What `configure` sets for the whole process.
+
+    precision: of products of float32 matrices. ieee: no TF32, no bfloat16; tf32: TensorFloat-32 where the device has
+    it, which is CUDA alone.
+    """
 
     device: Device
     threads: int
+    precision: Precision = "ieee"
 
 
 class Refusal(Exception):
@@ -54,9 +60,17 @@ class Trainer(Protocol):
     def params(self) -> Params:
         """Copies of the present parameters, on the host. Never timed."""
 
-    # Optional, for an entry that traces or compiles: `compilations(self) -> int`, how many programs this trainer has
-    # traced or compiled so far. Read around each timed window, never inside: a window in which it grows fails the
-    # trial.
+    # Optional, none of it timed with the training:
+    #
+    # `compilations(self) -> int`: how many programs this trainer has traced or compiled so far. Read around each timed
+    # window, never inside: a window in which it grows fails the trial.
+    #
+    # `placement(self) -> Mapping[str, str]`: for each tensor that it keeps, by a name for people, the kind of device it
+    # lies on: "cpu" or "cuda". A tensor on another device than the case's fails the trial. On CUDA an entry that does
+    # not offer it is refused: nothing else shows that the card was used.
+    #
+    # `gather(self, batches) -> None`: of each step the taking of the batch's rows, images and labels, as `train` does
+    # it, and nothing else; returns when that work has ended.
 
 
 class EntryModule(Protocol):
@@ -71,8 +85,21 @@ class EntryModule(Protocol):
     def build(self, task: Task, params: Params, data: Data) -> Trainer:
         """Put data and parameters onto the device. Copies; the arrays are read-only and not kept."""
 
-    # Optional, where the framework can tell: `host_reads(trainer, batches) -> list[str]` trains the steps of batches
-    # under observation and names each place where a value of the device was read on the host in between. Never timed.
+    # Optional, none of it timed with the training:
+    #
+    # `host_reads(trainer, batches) -> list[str]`: trains the steps of batches under observation and names each place
+    # where a value of the device was read on the host in between.
+    #
+    # `synchronize() -> None`: returns when the device has done all that it was given. Called right before the clock of
+    # a window starts, and before it stops.
+    #
+    # `matmul(a, b) -> Callable[[int], Array]`: puts a (m, k) and b (k, n) onto the device and returns a function that
+    # makes their product n times, by the framework's usual means for one product, and hands the last one (m, n) to the
+    # host. Its time, as a difference of two n, is the framework's own speed of products.
+    #
+    # `device_memory() -> Mapping[str, int]` and `reset_device_memory() -> None`: the peaks of the framework's own
+    # allocator on the device since the last reset, "peak_allocated_bytes" and, where it keeps a pool,
+    # "peak_reserved_bytes". Called on CUDA alone.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from bench.contract import Device, Mode, Tier
+from bench.contract import Device, Mode, Precision, Tier
 from bench.errors import InputError, validation_message
+from bench.migrations import migrate
 from bench.task import Task
 
 T = TypeVar("T", bound="Value")
 
-SCHEMA_VERSION = 1  # history: docs/schema.md
+SCHEMA_VERSION = 2  # history: docs/schema.md; bench/migrations.py brings older documents up to it
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(ge=0)]
@@ -21,6 +22,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 Status = Literal["ok", "refused", "failed", "crashed", "out-of-memory", "timed-out", "broken-output"]
+Readings = list[Finite | None]  # one for each sample of a series; null where that sample could not be had
 
 
 class Value(BaseModel):
@@ -51,7 +53,11 @@ class Limits(Value):
 
 
 class Case(Value):
-    """Task x entry x device x threads (x batch size, which the fingerprint holds). A trial is one case run once."""
+    """Task x entry x device x threads (x batch size, which the fingerprint holds). A trial is one case run once.
+
+    precision: of products of float32 matrices. environment: the label of the interpreter, where a run has several of
+    one framework; else empty.
+    """
 
     task: str
     fingerprint: str
@@ -62,10 +68,15 @@ class Case(Value):
     device: Device
     threads: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)]
+    precision: Precision = "ieee"
+    environment: str = ""
 
 
 class MemorySample(Value):
-    """Resident memory of the worker as /proc/self/status tells it: all, anonymous pages, pages of files."""
+    """Resident memory of the worker as /proc/self/status tells it: all, anonymous pages, pages of files.
+
+    Of a peak, each is the largest that was seen, so the three need not be of one moment.
+    """
 
     rss_bytes: Bytes
     anon_bytes: Bytes
@@ -73,13 +84,66 @@ class MemorySample(Value):
 
 
 class Memory(Value):
-    """peak_training_bytes: VmHWM, reset right before the training. reason: why a figure is null."""
+    """What the worker held. reason: why a figure of the host is null.
+
+    peak_training_bytes: VmHWM, reset right before the training. sampled_peak: of one more epoch after the measured
+    ones, read every millisecond, which would have disturbed them. The device's figures are of the framework's own
+    allocator, over the measured epochs.
+    """
 
     after_import: MemorySample | None
     after_build: MemorySample | None
     peak_training_bytes: Bytes | None
     peak_above_import_bytes: int | None
+    sampled_peak: MemorySample | None
+    sampled_peak_samples: Count
+    device_peak_allocated_bytes: Figure
+    device_peak_reserved_bytes: Figure
     reason: str | None = None
+
+
+class Surroundings(Value):
+    """What the system counted over a window, read before its clock starts and after it has stopped.
+
+    steal_seconds: time in which the hypervisor ran others on the worker's cores. foreign_seconds: time in which other
+    processes ran on them. Switches are of all threads of the worker. Null where it cannot be had: see `reasons` of the
+    measurements.
+    """
+
+    steal_seconds: Finite | None
+    foreign_seconds: Finite | None
+    voluntary_switches: Count | None
+    involuntary_switches: Count | None
+    energy_joules: Seconds | None  # of the whole processor package, by RAPL
+
+
+class Product(Value):
+    """A product of an (m, k) and a (k, n) matrix in the entry's framework; seconds: the least of one, of all repeats.
+
+    what: "square", or such as "layer 0 forward", "layer 0 weight gradient", "layer 1 input gradient".
+    """
+
+    what: str
+    m: Count
+    k: Count
+    n: Count
+    seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    flops_per_second: Finite
+
+
+class Ceiling(Value):
+    """What the machine can do, measured in the trial's own process after its training, with the same threads.
+
+    flops_per_second: the best of all products; null with the reason. bandwidth: of a copy in the host's memory, read
+    and written bytes, by NumPy, whatever the device. relative_error: of a product of float32 matrices beside float64,
+    max|a - b| / max|b|; precision: what that error says it was.
+    """
+
+    products: list[Product]
+    flops_per_second: Figure
+    bandwidth_bytes_per_second: Figure
+    product_relative_error: Figure
+    product_precision: Literal["ieee", "tf32", "bfloat16", "other"] | None
 
 
 class Epoch(Value):
@@ -93,6 +157,7 @@ class Epoch(Value):
     mean_loss: Finite
     last_loss: Finite
     test_accuracy: Share
+    surroundings: Surroundings | None  # null where the run was told to leave the sensors off
 
 
 class Check(Value):
@@ -123,6 +188,38 @@ class Measurements(Value):
     first_losses: list[Finite]  # of the first 100 steps
     losses_sha256: str  # of the float32 bytes of every step's loss, in order
     memory: Memory
+    flops_per_sample: Annotated[float, Field(gt=0, allow_inf_nan=False)]  # counted from the task (bench/flops.py)
+    gather_seconds_per_step: Figure  # taking a batch's rows and nothing else, where the entry can do that alone
+    ceiling: Ceiling
+    reasons: dict[str, str]  # why a figure of the surroundings is null, by its name
+
+
+class Gpu(Value):
+    """One card over the measured windows of a trial, as NVML told the runner; one reading a sample in each list.
+
+    at_seconds: since the first window began; samples between windows are left out. busy_percent: the share of the last
+    sampling period of the driver in which at least one kernel ran, not how full the chip was. gpm: NVML's metrics of
+    Hopper and newer. energy_joules: over all windows. foreign_processes: process ids on the card that are not the
+    worker's (the host's ids, in a container too). reasons: why a figure is null, by its name.
+    """
+
+    uuid: str
+    name: str
+    driver: str | None
+    mig: bool | None
+    at_seconds: list[Seconds]
+    busy_percent: Readings
+    memory_used_bytes: Readings
+    power_watts: Readings
+    sm_clock_megahertz: Readings
+    memory_clock_megahertz: Readings
+    temperature_celsius: Readings
+    throttle_reasons: list[list[str] | None]
+    gpm: dict[str, Readings]
+    energy_joules: Seconds | None
+    window_seconds: Seconds
+    foreign_processes: list[int] | None
+    reasons: dict[str, str]
 
 
 class Versions(Value):
@@ -150,6 +247,7 @@ class Machine(Value):
     hypervisor: str | None
     governor: str | None
     gpus: list[str]
+    gpu_driver: str | None
     reasons: dict[str, str]
 
 
@@ -190,13 +288,12 @@ class Certificate(Value):
     was read on the host; null where the entry cannot tell.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     status: Status
     reason: str | None
     case: Case
     task: Task
     training_seed: Count
-    precision: Literal["ieee"] = "ieee"
     implementation_sha256: str | None
     versions: Versions | None
     parts: list[Part]
@@ -249,6 +346,7 @@ class Conditions(Value):
     memory_limit_bytes: Bytes | None
     time_limit_seconds: Seconds
     environment: dict[str, str]  # the variables that set threads, as the worker had them
+    sensors: bool  # whether anything was read around the windows; without, the trial only serves to price the sensors
 
 
 class Placement(Value):
@@ -264,7 +362,7 @@ class Placement(Value):
 class Trial(Value):
     """One case, run once, in one fresh process: the document that results/raw keeps."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     placement: Placement
     case: Case
     task: Task
@@ -281,6 +379,8 @@ class Trial(Value):
     machine: Machine
     source: Source
     conditions: Conditions
+    gpu: Gpu | None = None  # null on the CPU
+    disturbances: list[str] = []  # what spoilt the measurement, each with its figure; none: nothing was found
     stderr_tail: str | None = None
 
     @model_validator(mode="after")
@@ -308,6 +408,8 @@ class WorkerRequest(Value):
     entry_module: str
     device: Device
     threads: Annotated[int, Field(ge=1)]
+    precision: Precision = "ieee"
+    sensors: bool = True
     memory_limit_bytes: Bytes | None
     parent_pid: int
 
@@ -326,7 +428,7 @@ class Kill(Value):
 class Suite(Value):
     """The kill table of one framework: which deliberate faults the certificate refused."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     framework: str
     entry: str
     kills: list[Kill]
@@ -348,14 +450,23 @@ class WorkerReply(Value):
     parts: list[Part] = []
     host_reads: list[str] | None = None
     kills: list[Kill] = []
+    windows: list[tuple[float, float]] = []  # start and end of each measured window, CLOCK_MONOTONIC
     versions: Versions | None = None
     implementation_sha256: str | None = None
+
+
+class Interpreter(Value):
+    """A Python that runs the entries of one framework. label: tells several of one framework apart, else empty."""
+
+    framework: str
+    label: str = ""
+    python: str
 
 
 class Plan(Value):
     """What a run is to do, whole: enough to take it up again. Written before the first trial."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     run: str
     profile: str
     seed: Count
@@ -364,6 +475,10 @@ class Plan(Value):
     entries: list[str]
     devices: list[Device]
     threads: list[Annotated[int, Field(ge=1)]]
+    precisions: list[Precision] = ["ieee"]
+    interpreters: list[Interpreter] = []  # of frameworks that do not run in the runner's own
+    gpu: str | None = None  # the UUID of the card
+    sensors: bool = True
     time_limit_seconds: Seconds
     memory_limit_bytes: Bytes | None
     created_utc: str
@@ -392,9 +507,11 @@ def read_value(kind: type[T], path: Path) -> T:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     try:
-        return kind.model_validate_json(content)
+        return kind.model_validate(migrate(kind.__name__, json.loads(content)), strict=False)
     except ValidationError as error:
         raise InputError(validation_message(str(path), error)) from None
+    except (ValueError, KeyError, TypeError) as error:  # no JSON, or not what its number says it is
+        raise InputError(f"{path}: is no whole record ({error}); restore the file") from None
 
 
 def schema_of(document: Literal["trial", "certificate"]) -> dict[str, Any]:

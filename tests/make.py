@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.certificate import LIMITS
 from bench.contract import ENTRIES, Data, Settings
+from bench.flops import flops_per_sample, products
 from bench.record import Certificate, Machine, Status, Trial
 from bench.task import Task, load_task
 
@@ -37,9 +38,26 @@ def make_machine(**changes: Any) -> Machine:
         "hypervisor": None,
         "governor": None,
         "gpus": [],
-        "reasons": {"governor": "no cpufreq here", "gpus": "no NVIDIA driver"},
+        "gpu_driver": None,
+        "reasons": {"governor": "no cpufreq here", "gpus": "no NVIDIA driver", "gpu_driver": "no NVIDIA driver"},
     }
     return Machine.model_validate(values | changes)
+
+
+def make_ceiling(task: Task, flops_per_second: float) -> dict[str, Any]:
+    """A ceiling as a trial measures it: every product of the task, and a square one, at the same rate."""
+    shapes = [*products(task), ("square", 1024, 1024, 1024)]
+    seconds = [2 * m * k * n / flops_per_second for _, m, k, n in shapes]
+    return {
+        "products": [
+            {"what": what, "m": m, "k": k, "n": n, "seconds": s, "flops_per_second": flops_per_second}
+            for (what, m, k, n), s in zip(shapes, seconds, strict=True)
+        ],
+        "flops_per_second": {"value": flops_per_second, "reason": None},
+        "bandwidth_bytes_per_second": {"value": 2e10, "reason": None},
+        "product_relative_error": {"value": 1e-7, "reason": None},
+        "product_precision": "ieee",
+    }
 
 
 def make_trial(
@@ -70,12 +88,17 @@ def make_trial(
     memory_reason: str | None = None,
     packages: dict[str, str] | None = None,
     git_commit: str | None = "0123456789abcdef0123456789abcdef01234567",
+    flops_per_second: float = 1e11,
+    gather_seconds: float | None = 1e-5,
+    precision: str = "ieee",
+    environment: str = "",
 ) -> Trial:
     """A trial as the runner records it.
 
     seconds: of the window of every epoch after the first; the first, which is warm-up, takes twice as long.
     accuracy: after the last epoch. status other than ok: no measurements, no certificate.
     certificate: the verdict of its check; None for a record without a certificate.
+    flops_per_second: of every product of its ceiling. gather_seconds: of a step; None where the entry can't tell.
     """
     task = task or make_task()
     known = {e.name: e for e in ENTRIES}.get(entry)
@@ -90,6 +113,13 @@ def make_trial(
             "mean_loss": 0.5,
             "last_loss": 0.4,
             "test_accuracy": accuracy - 0.01 * (task.epochs - 1 - epoch) if accuracy > 0.1 else accuracy,
+            "surroundings": {
+                "steal_seconds": 0.0,
+                "foreign_seconds": 0.0,
+                "voluntary_switches": 10,
+                "involuntary_switches": 5,
+                "energy_joules": None,
+            },
         }
         for epoch in range(task.epochs)
     ]
@@ -109,8 +139,16 @@ def make_trial(
             "after_build": sample,
             "peak_training_bytes": peak_bytes,
             "peak_above_import_bytes": above_import_bytes,
+            "sampled_peak": sample,
+            "sampled_peak_samples": 900,
+            "device_peak_allocated_bytes": {"value": None, "reason": "not on CUDA"},
+            "device_peak_reserved_bytes": {"value": None, "reason": "not on CUDA"},
             "reason": memory_reason,
         },
+        "flops_per_sample": flops_per_sample(task),
+        "gather_seconds_per_step": {"value": gather_seconds, "reason": None if gather_seconds else "no gather"},
+        "ceiling": make_ceiling(task, flops_per_second),
+        "reasons": {"energy_joules": "no RAPL here"},
     }
     check = {
         "verdict": certificate,
@@ -144,6 +182,8 @@ def make_trial(
                 "device": device,
                 "threads": threads,
                 "batch_size": task.batch_size,
+                "precision": precision,
+                "environment": environment,
             },
             "task": task,
             "training_seed": block,
@@ -170,6 +210,7 @@ def make_trial(
                 "memory_limit_bytes": None,
                 "time_limit_seconds": 300.0,
                 "environment": {"OMP_NUM_THREADS": str(threads)},
+                "sensors": True,
             },
         }
     )
