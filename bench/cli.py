@@ -21,6 +21,7 @@ from rich.table import Table
 
 from bench import __version__, plan, publish, record, runner, store
 from bench.certificate import LIMITS
+from bench.commands.common import ROOT, JsonOption, ResultsOption, note, out, stdout
 from bench.doctor import examine, unfit
 from bench.errors import InputError
 from bench.estimate import Estimator
@@ -36,8 +37,6 @@ from bench.task import load_task, shipped_tasks
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # Typer carries its own click and exports only leaves
 
-ROOT = Path(__file__).resolve().parent.parent
-
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -46,29 +45,12 @@ app = typer.Typer(
     help="Train identical MLPs in several frameworks, prove that it was the same work, and compare.",
 )
 
-ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the results.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
-
-
-def _out(text: str) -> None:
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
-
-
-def _stdout() -> Console:
-    """For tables: as wide as the terminal, or as a log can take where there is none."""
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200)
-
-
-def _note(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
-
 
 @app.callback(invoke_without_command=True)
 def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     """Evenhand."""
     if version:
-        _out(f"evenhand {__version__}")
+        out(f"evenhand {__version__}")
         raise typer.Exit
 
 
@@ -88,9 +70,9 @@ def list_(as_json: JsonOption = False) -> None:
     ]
     if as_json:
         described = [{"task": t.name, "title": t.title, "fingerprint": t.fingerprint} for t in tasks]
-        _out(json.dumps({"tasks": described, "entries": rows}, indent=1))
+        out(json.dumps({"tasks": described, "entries": rows}, indent=1))
         return
-    console = _stdout()
+    console = stdout()
     table = Table("task", "what", "batch", "epochs", "fingerprint", title="Tasks", title_justify="left")
     for task in tasks:
         table.add_row(task.name, task.title, str(task.batch_size), str(task.epochs), task.fingerprint)
@@ -107,7 +89,7 @@ def doctor(results: ResultsOption = Path("results"), as_json: JsonOption = False
     """Is this machine fit to measure on? Findings with remedies; exit 1 where one of them is an error."""
     findings = examine(results)
     if as_json:
-        _out(json.dumps([finding.model_dump() for finding in findings], indent=1))
+        out(json.dumps([finding.model_dump() for finding in findings], indent=1))
     else:
         table = Table("check", "", "finding", "remedy")
         styles = {"ok": "green", "note": "", "warning": "yellow", "error": "bold red"}
@@ -115,7 +97,7 @@ def doctor(results: ResultsOption = Path("results"), as_json: JsonOption = False
             table.add_row(
                 finding.name, finding.severity, finding.message, finding.remedy or "", style=styles[finding.severity]
             )
-        _stdout().print(table)
+        stdout().print(table)
     if unfit(findings):
         raise typer.Exit(1)
 
@@ -273,15 +255,15 @@ def run(
         seconds = time.monotonic() - started
     everything = [trial for _, trial in store.read_run(folder)]
     if as_json:
-        _out(json.dumps([trial.model_dump(mode="json") for trial in everything]))
+        out(json.dumps([trial.model_dump(mode="json") for trial in everything]))
     else:
         publish.terminal.print_run(everything, Console(file=sys.stdout))
-    _note(f"records: {folder}")
+    note(f"records: {folder}")
     if trials and not certified:  # a resumed run has certificates of another day's time
         inside = sum(trial.worker_seconds for trial in trials)
         inside += sum(made.worker_seconds for made in store.read_certificates_of(folder))
         if inside > 0:  # else no worker was started
-            _note(f"{seconds:.0f} s, of which outside the workers: {1 - inside / seconds:.1%}")
+            note(f"{seconds:.0f} s, of which outside the workers: {1 - inside / seconds:.1%}")
     spoilt = any(runner.disproved(trial) or trial.status in runner.FAILURES for trial in trials)
     if spoilt or not any(trial.status == "ok" for trial in everything):
         raise typer.Exit(3)
@@ -297,15 +279,15 @@ def _print_plan(chosen: Plan, folder: Path | None, estimator: Estimator, *, as_j
     seconds = _estimate(chosen, folder, estimator, todo)
     if as_json:
         listed = [{"block": b, "position": p, "case": c.model_dump(mode="json")} for b, p, c in todo]
-        _out(json.dumps({"trials": listed, "estimated_seconds": round(seconds), "basis": estimator.basis}, indent=1))
+        out(json.dumps({"trials": listed, "estimated_seconds": round(seconds), "basis": estimator.basis}, indent=1))
         return
     table = Table(
         "block", "task", "entry", "device", "threads", "batch", title=f"{len(todo)} trials, seed {chosen.seed}"
     )
     for block, _, case in todo:
         table.add_row(str(block), case.task, case.entry, case.device, str(case.threads), str(case.batch_size))
-    _stdout().print(table)
-    _out(f"about {seconds / 60:.1f} min ({estimator.basis})")
+    stdout().print(table)
+    out(f"about {seconds / 60:.1f} min ({estimator.basis})")
 
 
 def _estimate(chosen: Plan, folder: Path | None, estimator: Estimator, todo: list[tuple[int, int, Case]]) -> float:
@@ -357,7 +339,7 @@ def _run_with_progress(chosen: Plan, folder: Path, estimator: Estimator, machine
             if trial.status != "ok":
                 bar.console.print(_describe(trial), markup=False, highlight=False)
         else:
-            _note(f"[{len(done)}/{len(todo)}, about {_minutes(left)} left] {_describe(trial)}")
+            note(f"[{len(done)}/{len(todo)}, about {_minutes(left)} left] {_describe(trial)}")
         bar.update(line, advance=1, left=_minutes(left))
 
     try:
@@ -415,11 +397,11 @@ def certify(
             if keep:
                 store.write_certificate(folder, made[-1])
             if not as_json:
-                _out(publish.certificates.text(made[-1]))
+                out(publish.certificates.text(made[-1]))
     if as_json:
-        _out(json.dumps([certificate.model_dump(mode="json") for certificate in made], indent=1))
+        out(json.dumps([certificate.model_dump(mode="json") for certificate in made], indent=1))
     if keep:
-        _note(f"certificates: {folder}")
+        note(f"certificates: {folder}")
     # What an entry says it cannot do is an answer where all were asked, but no where it was asked for by name.
     if any(made_one.status != "ok" if entry else made_one.parts and made_one.status != "ok" for made_one in made):
         raise typer.Exit(1)
@@ -461,9 +443,9 @@ def _certify_mutations(frameworks: list[str], results: Path, *, as_json: bool) -
     for suite in suites:
         store.write_suite(results, suite)
     if as_json:
-        _out(json.dumps([suite.model_dump(mode="json") for suite in suites], indent=1))
+        out(json.dumps([suite.model_dump(mode="json") for suite in suites], indent=1))
     else:
-        publish.certificates.print_kill_table(suites, _stdout())
+        publish.certificates.print_kill_table(suites, stdout())
     if not all(kill.caught for suite in suites for kill in suite.kills):
         raise typer.Exit(1)
 
@@ -478,7 +460,7 @@ def report(
     """Make the tables from results/raw alone, loading no framework."""
     trials = store.read_trials(results)
     if as_json:
-        _out(publish.tables.to_json(trials))
+        out(publish.tables.to_json(trials))
         return
     files = publish.files(trials, results, store.read_suites(results), store.newest_certificates(results))
     place = readme or Path("README.md")
@@ -488,14 +470,14 @@ def report(
     stale = [path for path, text in files.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     if check:
         for path in stale:
-            _note(f"{path}: is not what the raw records give; run `bench report`")
+            note(f"{path}: is not what the raw records give; run `bench report`")
         if stale:
             raise typer.Exit(1)
         return
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(files[path], encoding="utf-8")
-        _note(f"written: {path}")
+        note(f"written: {path}")
     publish.terminal.print_report([trial for _, trial in trials], Console(file=sys.stdout))
 
 
@@ -507,7 +489,7 @@ def schema(
     if document not in ("trial", "certificate"):
         raise InputError(f"bench schema {document!r}: no such record; take trial or certificate")
     found = record.schema_of("certificate" if document == "certificate" else "trial")
-    _out(json.dumps(found, indent=1, sort_keys=True))
+    out(json.dumps(found, indent=1, sort_keys=True))
 
 
 def main() -> None:
@@ -522,24 +504,24 @@ def _run() -> int:
         code = typer.main.get_command(app)(standalone_mode=False, prog_name="bench")
         return code if isinstance(code, int) else 0
     except InputError as error:
-        _note(f"bench: {error}")
+        note(f"bench: {error}")
         return 2
     except _UsageError as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
-        _note(f"bench: {' '.join(message.split())} (see `bench --help`)")
+        note(f"bench: {' '.join(message.split())} (see `bench --help`)")
         return 2
     except _Interrupted as interrupted:
-        _note(f"bench: interrupted: {interrupted}")
+        note(f"bench: interrupted: {interrupted}")
         return 130
     except (KeyboardInterrupt, typer.Abort):
-        _note("bench: interrupted")
+        note("bench: interrupted")
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output left: nothing is wrong, and nobody listens
         return 0
     except Exception:
         traceback.print_exc()
-        _note("bench: this is a defect of bench itself; please report it with the lines above")
+        note("bench: this is a defect of bench itself; please report it with the lines above")
         return 70
 
 
