@@ -7,7 +7,7 @@ import platform
 import re
 from pathlib import Path
 
-from bench.probes.gpu import list_gpus
+from bench.probes.gpu import driver, list_gpus
 from bench.record import Machine
 
 ROOT = Path("/")
@@ -57,7 +57,7 @@ def read_machine(root: Path = ROOT) -> Machine:
     """The machine as a value; no host or user name. Figures that cannot be read are null, with the reason.
 
     The fingerprint covers what decides speed and stays (CPU model, cores, memory in GiB, architecture, cards), not the
-    kernel: it says which results may stand in one table.
+    kernel or the GPU's driver: it says which results may stand in one table.
     """
     reasons = {}
     cpuinfo = _cpuinfo(root)
@@ -76,6 +76,9 @@ def read_machine(root: Path = ROOT) -> Machine:
     gpus, no_gpu = list_gpus()
     if no_gpu is not None:
         reasons["gpus"] = no_gpu
+    gpu_driver, no_driver = driver()
+    if no_driver is not None:
+        reasons["gpu_driver"] = no_driver
     cores = len(os.sched_getaffinity(0))
     memory = facts["memory_bytes"][0]
     stable = {
@@ -98,6 +101,7 @@ def read_machine(root: Path = ROOT) -> Machine:
             "kernel": platform.release(),
             "system": _system(root),
             "gpus": gpus,
+            "gpu_driver": gpu_driver,
             "reasons": reasons,
         }
     )

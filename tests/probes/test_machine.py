@@ -40,7 +40,7 @@ def test_a_machine_is_read_from_its_files(tree: Path) -> None:
         found.hypervisor,
     )
     assert found.name.startswith("example-xeon-42-")
-    assert {"hypervisor", "gpus"} >= set(found.reasons)
+    assert {"hypervisor", "gpus", "gpu_driver"} >= set(found.reasons)
 
 
 def test_a_machine_that_tells_nothing_is_null_with_reasons(tmp_path: Path) -> None:
@@ -82,6 +82,13 @@ def test_the_governor_does_not_make_another_machine(tree: Path) -> None:
     (tree / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").write_text("performance\n")
 
     assert before == read_machine(tree).fingerprint
+
+
+def test_the_driver_is_a_number_or_null_with_the_reason() -> None:
+    """What decides whether two GPU results were computed by the same code; a record without a card has none."""
+    found = read_machine()
+
+    assert (found.gpu_driver is None) == ("gpu_driver" in found.reasons)
 
 
 def test_this_machine_can_be_read() -> None:
