@@ -2,22 +2,24 @@
 
 A *draw* is the oracle's own training in that dtype with its sums in another order: pixels, units and rows are permuted,
 which changes no result but its rounding. Where a ReLU's input is so close to 0 that rounding decides its sign, a draw
-tosses a coin, for there an honest entry may go either way. What several draws stray is what an honest entry may stray,
+tosses a coin, for there an honest entry may go either way. Where products are TF32, it rounds their factors to that
+precision in one of the ways that a device may. What several draws stray is what an honest entry may stray,
 and the tolerance is their prediction interval for one more draw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from bench.contract import Array, Data, Params
+from bench.contract import Array, Data, Params, Precision
 from bench.oracle import Oracle
 from bench.task import Task
 
 # A unit is in doubt where its input is at most so many times the largest error of its layer away from 0.
 _DOUBT = 2.0
+_TF32_DROPPED_BITS = 13  # of float32's 23 stored bits TF32 keeps 10
 
 Figures = dict[str, list[float | None]]
 
@@ -25,14 +27,24 @@ Figures = dict[str, list[float | None]]
 class Draw:
     """An oracle in the task's dtype whose sums run in an order of its own, seen from outside in the oracle's order."""
 
-    def __init__(self, task: Task, params: Params, data: Data, generator: np.random.Generator) -> None:
+    def __init__(
+        self,
+        task: Task,
+        params: Params,
+        data: Data,
+        generator: np.random.Generator,
+        *,
+        precision: Precision = "ieee",
+    ) -> None:
         *inner, classes = task.layers
         self._orders = [*map(generator.permutation, inner), np.arange(classes)]  # of pixels, of each layer's units
         pairs = zip(params, self._orders, self._orders[1:], strict=False)
         permuted = [(weight[before][:, after], bias[after]) for (weight, bias), before, after in pairs]
         images = np.ascontiguousarray(data.images[:, self._orders[0]])
         own = Data(images=images, labels=data.labels)
-        self._permuted = Oracle(task, permuted, own, dtype=task.dtype, slope=self._toss)
+        rounds = precision == "tf32" and task.dtype == "float32"
+        factor = _tf32(generator) if rounds else None
+        self._permuted = Oracle(task, permuted, own, dtype=task.dtype, slope=self._toss, factor=factor)
         self._generator = generator
         self._truth: list[Array] = []
         self._errors = [0.0] * len(inner)  # of each layer's inputs to its activation, the largest so far
@@ -65,6 +77,25 @@ class Draw:
         tossed[doubtful] = self._generator.integers(0, 2, int(doubtful.sum()))
         self._strayed |= not np.array_equal(tossed, self._truth[layer] > 0)
         return tossed
+
+
+def _tf32(generator: np.random.Generator) -> Callable[[Array], Array]:
+    """float32 -> float32 with the 10 stored bits of TF32: cut off, to the nearest, or up and down at random.
+
+    Which of them a device does is not documented, so a draw takes one by chance.
+    """
+    way = generator.choice(["cut", "nearest", "random"])
+
+    def factor(x: Array) -> Array:
+        bits = np.ascontiguousarray(x, dtype=np.float32).view(np.uint32)
+        unit = np.uint32(1 << _TF32_DROPPED_BITS)
+        if way == "nearest":
+            bits = bits + unit // np.uint32(2)
+        elif way == "random":
+            bits = bits + generator.integers(0, unit, bits.shape, dtype=np.uint32)
+        return (bits & ~(unit - np.uint32(1))).view(np.float32)
+
+    return factor
 
 
 def tolerances(draws: Sequence[Figures], *, dtype: str, false_refusal: float) -> dict[str, list[float]]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bench import budget
 from bench.budget import Draw, Figures
 from bench.conformance import check_trainer, check_unchanged, checked_logits, checked_losses, checked_params
-from bench.contract import Array, Data, EntryModule, Params, Trainer
+from bench.contract import Array, Data, EntryModule, Params, Precision, Trainer
 from bench.inputs import first_batches, initial_params, training_rows
 from bench.oracle import Oracle
 from bench.record import Check, Limits, Part, Series
@@ -99,17 +99,25 @@ class _Truth:
 
 
 def prove(
-    entry: EntryModule, task: Task, seed: int, *, limits: Limits = LIMITS, load: Load = training_rows
+    entry: EntryModule,
+    task: Task,
+    seed: int,
+    *,
+    precision: Precision = "ieee",
+    limits: Limits = LIMITS,
+    load: Load = training_rows,
 ) -> list[Part]:
     """The parts of the certificate; they have no faults where the entry does the task's arithmetic.
+
+    precision: of products of float32 matrices; it widens the budget of the part own-dtype, and nothing else.
 
     Raises ContractBroken where the entry breaks its contract, Refusal where it cannot do the task, and whatever else
     the entry raises.
     """
     small = task.changed(dtype="float64", batch_size=min(task.batch_size, limits.float64_most_rows))
-    parts = [_part("float64", entry, _falling_within(small, limits), seed, limits, load)]
+    parts = [_part("float64", entry, _falling_within(small, limits), seed, limits, load, precision)]
     if task.dtype != "float64":
-        parts.append(_part("own-dtype", entry, task, seed, limits, load))
+        parts.append(_part("own-dtype", entry, task, seed, limits, load, precision))
     return parts
 
 
@@ -122,7 +130,9 @@ def _falling_within(task: Task, limits: Limits) -> Task:
     return task.changed(optimizer=task.optimizer.model_copy(update={"decay": sooner}).model_dump())
 
 
-def _part(name: str, entry: EntryModule, task: Task, seed: int, limits: Limits, load: Load) -> Part:
+def _part(
+    name: str, entry: EntryModule, task: Task, seed: int, limits: Limits, load: Load, precision: Precision
+) -> Part:
     steps = limits.float64_steps if name == "float64" else own_dtype_steps(task, limits)
     data, batches = load(task, first_batches(task, seed, steps))
     params = initial_params(task, seed)
@@ -133,9 +143,11 @@ def _part(name: str, entry: EntryModule, task: Task, seed: int, limits: Limits, 
     generator = np.random.default_rng(seed)
     drawn = 0 if name == "float64" else limits.budget_draws
 
-    ours, *draws, truth = _follow(inputs, entry, _draws(inputs, drawn, generator))
+    ours, *draws, truth = _follow(inputs, entry, _draws(inputs, drawn, generator, precision))
     whole = _whole_calls(inputs, entry, truth)
-    slopes, *slope_draws, plain_truth = _follow(plain, entry, _draws(plain, drawn, generator), gradients=True)
+    slopes, *slope_draws, plain_truth = _follow(
+        plain, entry, _draws(plain, drawn, generator, precision), gradients=True
+    )
 
     figures = ours | whole | slopes
     if name == "float64":
@@ -160,8 +172,8 @@ def own_dtype_steps(task: Task, limits: Limits = LIMITS) -> int:
     return max(2, min(limits.own_dtype_steps, limits.own_dtype_most_rows // task.batch_size))
 
 
-def _draws(inputs: _Inputs, count: int, generator: np.random.Generator) -> list[Draw]:
-    return [Draw(inputs.task, inputs.params, inputs.data, generator) for _ in range(count)]
+def _draws(inputs: _Inputs, count: int, generator: np.random.Generator, precision: Precision) -> list[Draw]:
+    return [Draw(inputs.task, inputs.params, inputs.data, generator, precision=precision) for _ in range(count)]
 
 
 def _names(task: Task, kind: str) -> list[str]:
@@ -314,6 +326,7 @@ def check(
     losses: NDArray[np.float32],
     measured_losses: NDArray[np.float32],
     batches: NDArray[np.int64],
+    precision: Precision = "ieee",
     limits: Limits = LIMITS,
 ) -> Check:
     """Hold the losses (steps,) of a second trainer, and the first ones of the measured one, against the oracle's.
@@ -323,7 +336,7 @@ def check(
     params = initial_params(task, seed)
     oracle = Oracle(task, params, data)
     generator = np.random.default_rng(seed)
-    draws = [Draw(task, params, data, generator) for _ in range(limits.budget_draws)]
+    draws = [Draw(task, params, data, generator, precision=precision) for _ in range(limits.budget_draws)]
     drawn: list[Figures] = [{"loss": []} for _ in draws]
     expected = []
     for rows in batches:

@@ -22,14 +22,17 @@ from rich.table import Table
 from bench import __version__, plan, publish, record, runner, store
 from bench.certificate import LIMITS
 from bench.commands.common import ROOT, JsonOption, ResultsOption, note, out, stdout
+from bench.commands.export import export
 from bench.doctor import examine, unfit
 from bench.errors import InputError
 from bench.estimate import Estimator
 from bench.inputs import check_data
+from bench.interpreters import read_interpreters
 from bench.mutations import MUTATED
 from bench.plugins import entries as known_entries
 from bench.plugins import find_entry
 from bench.probes.available import availability
+from bench.probes.gpu import choose, list_gpus
 from bench.probes.machine import read_machine
 from bench.probes.source import read_source
 from bench.record import Case, Plan, Trial
@@ -115,6 +118,12 @@ def _new_plan(
     seed: int | None,
     time_limit: float | None,
     memory_limit: str | None,
+    widths: list[int] | None,
+    precisions: list[str] | None,
+    pythons: list[str] | None,
+    config: Path | None,
+    gpu: str | None,
+    sensors: bool,
 ) -> Plan:
     """Flags -> Plan. Raises InputError for each value that makes no sense."""
     if profile not in plan.PROFILES:
@@ -123,6 +132,8 @@ def _new_plan(
     epochs = chosen.epochs if epochs is None else epochs
     loaded = [load_task(name) for name in tasks or chosen.tasks]
     loaded = [task if epochs is None else task.changed(epochs=epochs) for task in loaded]
+    if widths:
+        loaded = [task.widened(width) for task in loaded for width in widths]
     if batch_sizes:
         loaded = [task.changed(batch_size=size) for task in loaded for size in batch_sizes]
     plan.check_unique(loaded)
@@ -138,6 +149,9 @@ def _new_plan(
         if count < 1:
             raise InputError(f"--threads {count}: must be at least 1")
         runner.worker_cores(count)
+    for precision in precisions or ():
+        if precision not in ("ieee", "tf32"):
+            raise InputError(f"--matmul {precision!r}: no such precision; take ieee or tf32")
     if blocks is not None and blocks < 1:
         raise InputError(f"--blocks {blocks}: must be at least 1")
     if seed is not None and seed < 0:
@@ -155,6 +169,10 @@ def _new_plan(
             "entries": names,
             "devices": list(dict.fromkeys(devices or ["cpu"])),
             "threads": list(dict.fromkeys(threads or [1])),
+            "precisions": list(dict.fromkeys(precisions or ["ieee"])),
+            "interpreters": read_interpreters(pythons or [], config),
+            "gpu": _card(gpu, wanted="cuda" in (devices or [])),
+            "sensors": sensors,
             "time_limit_seconds": time_limit or chosen.time_limit_seconds,
             "memory_limit_bytes": _bytes(memory_limit),
             "created_utc": now.isoformat(timespec="seconds"),
@@ -162,6 +180,13 @@ def _new_plan(
             "source": read_source(ROOT),
         }
     )
+
+
+def _card(named: str | None, *, wanted: bool) -> str | None:
+    """The UUID of the card that workers on CUDA see. Where there is none, each of their trials says why."""
+    if named is None and (not wanted or not list_gpus()[0]):
+        return None
+    return choose(named).uuid
 
 
 def _bytes(text: str | None) -> int | None:
@@ -179,7 +204,20 @@ def _bytes(text: str | None) -> int | None:
     return size
 
 
-_WHAT = ("tasks", "entries", "devices", "threads", "blocks", "profile", "time_limit_seconds", "memory_limit_bytes")
+_WHAT = (
+    "tasks",
+    "entries",
+    "devices",
+    "threads",
+    "precisions",
+    "interpreters",
+    "gpu",
+    "sensors",
+    "blocks",
+    "profile",
+    "time_limit_seconds",
+    "memory_limit_bytes",
+)
 
 
 def _resumed(results: Path, wanted: Plan | None, seed: int | None) -> tuple[Path, Plan]:
@@ -213,13 +251,24 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Of the random order of the trials.")] = None,
     time_limit: Annotated[float | None, typer.Option(help="Seconds that a trial may take.")] = None,
     memory_limit: Annotated[str | None, typer.Option(help="Address space of a worker, such as 8GiB.")] = None,
+    width: Annotated[list[int] | None, typer.Option(help="Of every hidden layer; may be repeated.")] = None,
+    matmul: Annotated[list[str] | None, typer.Option(help="ieee or tf32, on CUDA; may be repeated.")] = None,
+    python: Annotated[
+        list[str] | None, typer.Option(help="FRAMEWORK=PATH: the Python of its entries; may be repeated.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A file with [python]; evenhand.toml where there is one.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="UUID or number of the card; the first where none is named.")] = None,
+    sensors: Annotated[bool, typer.Option(help="Read the system's counters around windows.")] = True,
     results: ResultsOption = Path("results"),
     resume: Annotated[bool, typer.Option("--resume", help="Run what is missing of the newest unfinished run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its estimated time.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Plan, run and record trials, then compare them."""
-    flags = (profile, task, entry, device, threads, batch_size, blocks, epochs, time_limit, memory_limit)
+    flags = (
+        *(profile, task, entry, device, threads, batch_size, blocks, epochs, time_limit, memory_limit),
+        *(width, matmul, python, config, gpu, None if sensors else False),
+    )
     wanted = None
     if not resume or any(flag is not None for flag in flags):
         wanted = _new_plan(
@@ -234,6 +283,12 @@ def run(
             seed=seed,
             time_limit=time_limit,
             memory_limit=memory_limit,
+            widths=width,
+            precisions=matmul,
+            pythons=python,
+            config=config,
+            gpu=gpu,
+            sensors=sensors,
         )
     folder: Path | None = None
     if resume:
@@ -413,6 +468,7 @@ def _certify_mutations(frameworks: list[str], results: Path, *, as_json: bool) -
         if framework not in MUTATED:
             raise InputError(f"bench certify --mutations: no mutants of {framework!r}; take {', '.join(MUTATED)}")
     suites = []
+    where = runner.Where(machine=read_machine(), source=read_source(ROOT))
     for framework in frameworks:
         entry = find_entry(MUTATED[framework])
         status, reason, reply, finished = runner.ask_worker(
@@ -424,6 +480,7 @@ def _certify_mutations(frameworks: list[str], results: Path, *, as_json: bool) -
             device="cpu",
             threads=1,
             bounds=runner.Bounds(time_limit_seconds=plan.PROFILES["full"].time_limit_seconds),
+            where=where,
         )
         if status != "ok" or reply is None or reply.versions is None:
             raise InputError(f"bench certify --mutations: the worker of {framework} is {status}: {reason}")
@@ -433,8 +490,8 @@ def _certify_mutations(frameworks: list[str], results: Path, *, as_json: bool) -
                 entry=entry.name,
                 kills=reply.kills,
                 versions=reply.versions,
-                machine=read_machine(),
-                source=read_source(ROOT),
+                machine=where.machine,
+                source=where.source,
                 limits=LIMITS,
                 created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
                 worker_seconds=finished.seconds,
@@ -490,6 +547,9 @@ def schema(
         raise InputError(f"bench schema {document!r}: no such record; take trial or certificate")
     found = record.schema_of("certificate" if document == "certificate" else "trial")
     out(json.dumps(found, indent=1, sort_keys=True))
+
+
+app.command()(export)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.contract import Array, Params
+from bench.contract import Array, Device, Params, Refusal
 from bench.task import Task
 
 _OF_MODULE = ("configure", "versions", "build")
@@ -32,6 +32,26 @@ def check_trainer(trainer: object) -> None:
     if missing:
         what = type(trainer).__name__
         raise ContractBroken(f"build() returned {what} without {', '.join(f'{verb}()' for verb in missing)}")
+
+
+def check_placement(trainer: object, device: Device) -> None:
+    """Raise ContractBroken where a tensor of the trainer lies on another device than the case's.
+
+    Raises Refusal where the device is CUDA and the trainer does not tell: a framework may compute on the CPU without a
+    word, and nothing else would show it.
+    """
+    tell = getattr(trainer, "placement", None)
+    if tell is None:
+        if device == "cuda":
+            raise Refusal(
+                "the entry does not tell where its tensors lie (placement()), so nothing shows that it is CUDA"
+            )
+        return
+    placed = dict(tell())
+    elsewhere = sorted(f"{name} on {where}" for name, where in placed.items() if where != device)
+    if elsewhere or not placed:
+        found = ", ".join(elsewhere[:5]) or "no tensor at all"
+        raise ContractBroken(f"every tensor must lie on {device}; placement() tells of {found}")
 
 
 def _found(value: object) -> str:

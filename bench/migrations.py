@@ -1,6 +1,7 @@
 """A document of an older schema -> the same in the present one. Pure; what was not measured then is null, with why."""
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 Document = dict[str, Any]
@@ -26,8 +27,7 @@ def _trial_to_2(document: Document) -> Document:
             "epochs": [epoch | {"surroundings": None} for epoch in measured["epochs"]],
             "memory": measured["memory"] | memory,
             # The formula of bench/flops.py, written out: a migration must not change when that is.
-            "flops_per_sample": 6 * sum(a * b for a, b in zip(layers, layers[1:], strict=False))
-            - 2 * layers[0] * layers[1],
+            "flops_per_sample": 6 * sum(a * b for a, b in pairwise(layers)) - 2 * layers[0] * layers[1],
             "gather_seconds_per_step": _MISSING,
             "ceiling": {
                 "products": [],
@@ -67,6 +67,9 @@ def migrate(kind: str, document: Any) -> Any:
     Raises KeyError, TypeError or ValueError where a document of an old number has not that number's shape.
     """
     steps = _STEPS.get(kind, {})
-    while isinstance(document, dict) and (number := document.get("schema_version")) in steps:
+    while isinstance(document, dict):
+        number = document.get("schema_version")
+        if not isinstance(number, int) or number not in steps:
+            break
         document = steps[number](document) | {"schema_version": number + 1}
     return document

@@ -31,9 +31,11 @@ class Oracle:
         *,
         dtype: DTypeLike = np.float64,
         slope: Callable[[int, Array, Array], Array] | None = None,
+        factor: Callable[[Array], Array] | None = None,
     ) -> None:
-        """slope: (layer, input, slope) of a ReLU -> the slope to take; for the error budget, which tries either."""
-        self._task, self._data, self._relu_slope = task, data, slope
+        """For the error budget: slope, (layer, input, slope) of a ReLU -> the slope to take, since it tries either;
+        factor, a factor of a matrix product -> the one to multiply, since a device may round it first."""
+        self._task, self._data, self._relu_slope, self._factor = task, data, slope, factor
         self._dtype: np.dtype[Any] = np.dtype(dtype)
         # One flat list, weight and bias in turn: an optimiser treats both alike.
         self._params: list[Array] = [array.astype(self._dtype) for layer in params for array in layer]
@@ -59,7 +61,7 @@ class Oracle:
         x = images.astype(self._dtype, copy=False)
         last = len(self._params) - 2
         for layer in range(0, len(self._params), 2):
-            x = x @ self._params[layer] + self._params[layer + 1]  # (n, fan_out)
+            x = self._product(x, self._params[layer]) + self._params[layer + 1]  # (n, fan_out)
             if layer < last:
                 x = self._activation(x)
         return x
@@ -70,7 +72,7 @@ class Oracle:
         labels = self._data.labels[rows]  # (batch,)
         inputs, before = [images], []  # of each layer: what went in, and what came out before the activation
         for layer in range(0, len(self._params), 2):
-            before.append(inputs[-1] @ self._params[layer] + self._params[layer + 1])
+            before.append(self._product(inputs[-1], self._params[layer]) + self._params[layer + 1])
             inputs.append(self._activation(before[-1]))
         logits = before[-1]  # (batch, classes): no activation after the last layer
 
@@ -85,9 +87,10 @@ class Oracle:
         delta /= len(rows)
         gradients: list[Array] = []
         for layer in range(len(before) - 1, -1, -1):
-            gradients[:0] = [inputs[layer].T @ delta, delta.sum(axis=0)]
+            gradients[:0] = [self._product(inputs[layer].T, delta), delta.sum(axis=0)]
             if layer > 0:
-                delta = (delta @ self._params[2 * layer].T) * self._slope(layer - 1, before[layer - 1], inputs[layer])
+                slope = self._slope(layer - 1, before[layer - 1], inputs[layer])
+                delta = self._product(delta, self._params[2 * layer].T) * slope
         self.before, self.latest_gradients = before, gradients
         return loss, gradients
 
@@ -98,6 +101,10 @@ class Oracle:
         for index, gradient in enumerate(gradients):
             self._update(index, gradient)
         return loss
+
+    def _product(self, a: Array, b: Array) -> Array:
+        product: Array = a @ b if self._factor is None else self._factor(a) @ self._factor(b)
+        return product
 
     def _activation(self, x: Array) -> Array:
         match self._task.activation:

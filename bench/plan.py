@@ -4,10 +4,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.contract import Device, Entry
+from bench.contract import Device, Entry, Precision
 from bench.errors import InputError
 from bench.plugins import find_entry
-from bench.record import Case, Plan
+from bench.record import Case, Interpreter, Plan
 from bench.task import Task
 
 
@@ -53,7 +53,15 @@ def cases(plan: Plan) -> list[Case]:
     return found
 
 
-def case_of(task: Task, entry: Entry, device: Device, threads: int) -> Case:
+def case_of(
+    task: Task,
+    entry: Entry,
+    device: Device,
+    threads: int,
+    *,
+    precision: Precision = "ieee",
+    environment: str = "",
+) -> Case:
     """The case of a task and an entry on a device with so many threads."""
     return Case(
         task=task.name,
@@ -65,6 +73,8 @@ def case_of(task: Task, entry: Entry, device: Device, threads: int) -> Case:
         device=device,
         threads=threads,
         batch_size=task.batch_size,
+        precision=precision,
+        environment=environment,
     )
 
 
@@ -82,6 +92,12 @@ def block_order(plan: Plan, block: int) -> list[Case]:
 def task_of(plan: Plan, case: Case) -> Task:
     """The plan's task that a case trains."""
     return next(task for task in plan.tasks if task.fingerprint == case.fingerprint and task.name == case.task)
+
+
+def interpreter_of(plan: Plan, case: Case) -> Interpreter | None:
+    """The Python that runs a case: of its framework and label; None for the runner's own."""
+    found = (i for i in plan.interpreters if i.framework == case.framework and i.label == case.environment)
+    return next(found, None)
 
 
 def entry_of(plan: Plan, case: Case) -> Entry:

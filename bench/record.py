@@ -399,9 +399,12 @@ class Trial(Value):
 
 
 class WorkerRequest(Value):
-    """What the runner asks of a worker, on its standard input: a trial, a certificate, or the mutation suite."""
+    """What the runner asks of a worker, on its standard input: a trial, a certificate, the mutation suite, or windows.
 
-    what: Literal["trial", "certificate", "mutations"] = "trial"
+    slowdown: the share of extra steps that each window takes, for windows alone: to try what a gate finds.
+    """
+
+    what: Literal["trial", "certificate", "mutations", "windows"] = "trial"
     task: Task
     training_seed: Count
     entry: str
@@ -410,6 +413,7 @@ class WorkerRequest(Value):
     threads: Annotated[int, Field(ge=1)]
     precision: Precision = "ieee"
     sensors: bool = True
+    slowdown: Annotated[float, Field(ge=0, le=1)] = 0
     memory_limit_bytes: Bytes | None
     parent_pid: int
 
@@ -456,11 +460,15 @@ class WorkerReply(Value):
 
 
 class Interpreter(Value):
-    """A Python that runs the entries of one framework. label: tells several of one framework apart, else empty."""
+    """A Python that runs the entries of one framework. label: tells several of one framework apart, else empty.
+
+    packages: the distributions that entries need, and their versions there.
+    """
 
     framework: str
     label: str = ""
     python: str
+    packages: dict[str, str]
 
 
 class Plan(Value):

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Literal
@@ -21,15 +21,20 @@ from pydantic import ValidationError
 
 from bench import store
 from bench.certificate import LIMITS
-from bench.contract import Device, Entry
+from bench.contract import Device, Entry, Precision
+from bench.disturbance import disturbances
 from bench.errors import InputError
-from bench.plan import block_order, entry_of, task_of
+from bench.interpreters import environment_of
+from bench.plan import block_order, entry_of, interpreter_of, task_of
+from bench.probes import gpu as cards
 from bench.probes.available import availability
 from bench.record import (
     Case,
     Certificate,
     Conditions,
+    Gpu,
     Machine,
+    Measurements,
     Placement,
     Plan,
     Proof,
@@ -51,6 +56,7 @@ FAILURES: frozenset[Status] = frozenset({"failed", "crashed", "out-of-memory", "
 class Finished:
     """A worker that ended, as the runner saw it. returncode: None where its time ran out."""
 
+    pid: int
     returncode: int | None
     stdout: str
     stderr: str
@@ -79,10 +85,13 @@ def _affinity(cores: list[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def worker_environment(threads: int) -> dict[str, str]:
-    """The environment of a worker: ours, with the number of threads and a fixed order of hashes."""
+def worker_environment(threads: int, *, python: str = sys.executable, gpu: str | None = None) -> dict[str, str]:
+    """The environment of a worker: ours, with the number of threads, a fixed order of hashes, and the cards it sees.
+
+    gpu: the UUID of the one card; None hides all of them, for what finds a card may take memory of it.
+    """
     changes = dict.fromkeys(_THREAD_VARIABLES, str(threads))
-    return {**os.environ, **changes, "PYTHONHASHSEED": "0"}
+    return {**environment_of(python), **changes, "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": gpu or ""}
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -139,6 +148,7 @@ def run_worker(
             # Also after a good end: a child that the worker left behind goes with its session.
             _end(process)
         return Finished(
+            pid=process.pid,
             returncode=process.returncode if ended else None,
             stdout=_tail(out),
             stderr=_tail(err, _STDERR_KEPT),
@@ -198,11 +208,26 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Where:
-    """On what, and with which code, a record is made. command: what starts a worker."""
+    """On what, and with which code, a record is made.
+
+    python: the interpreter of the worker. packages: what it has installed, None for the runner's own. gpu: the UUID of
+    the card that a worker on CUDA sees. command: what starts a worker, in place of the interpreter's bench.worker.
+    """
 
     machine: Machine
     source: Source
-    command: tuple[str, ...] = (sys.executable, "-m", "bench.worker")
+    python: str = sys.executable
+    packages: Mapping[str, str] | None = None
+    gpu: str | None = None
+    command: tuple[str, ...] | None = None
+
+    def of(self, plan: Plan, case: Case) -> "Where":
+        """The same with the interpreter and the card that the plan has for a case."""
+        given = interpreter_of(plan, case)
+        gpu = plan.gpu if case.device == "cuda" else None
+        if given is None:
+            return replace(self, gpu=gpu)
+        return replace(self, python=given.python, packages=given.packages, gpu=gpu)
 
 
 def ask_worker(
@@ -215,7 +240,9 @@ def ask_worker(
     device: Device,
     threads: int,
     bounds: Bounds,
-    command: tuple[str, ...] = (sys.executable, "-m", "bench.worker"),
+    where: Where,
+    precision: Precision = "ieee",
+    sensors: bool = True,
 ) -> tuple[Status, str | None, WorkerReply | None, Finished]:
     """Let a fresh worker do one thing; what came of it, whatever it did."""
     request = WorkerRequest(
@@ -226,6 +253,8 @@ def ask_worker(
         entry_module=module,
         device=device,
         threads=threads,
+        precision=precision,
+        sensors=sensors,
         memory_limit_bytes=bounds.memory_limit_bytes,
         parent_pid=os.getpid(),
     )
@@ -233,8 +262,8 @@ def ask_worker(
         request,
         cores=worker_cores(threads),
         time_limit_seconds=bounds.time_limit_seconds,
-        environment=worker_environment(threads),
-        command=command,
+        environment=worker_environment(threads, python=where.python, gpu=where.gpu),
+        command=where.command or (where.python, "-m", "bench.worker"),
     )
     return *judge(finished, bounds.time_limit_seconds), finished
 
@@ -243,7 +272,7 @@ def make_certificate(case: Case, task: Task, *, entry: Entry, bounds: Bounds, wh
     """The certificate of a case, by a worker of its own. Whatever the worker does, a Certificate comes back."""
     started_utc = datetime.now(UTC).isoformat(timespec="seconds")
     status: Status
-    reason, reply, seconds = availability(entry, case.device), None, 0.0
+    reason, reply, seconds = availability(entry, case.device, where.packages), None, 0.0
     if reason is not None:
         status = "refused"
     else:
@@ -256,7 +285,8 @@ def make_certificate(case: Case, task: Task, *, entry: Entry, bounds: Bounds, wh
             device=case.device,
             threads=case.threads,
             bounds=bounds,
-            command=where.command,
+            where=where,
+            precision=case.precision,
         )
         seconds = finished.seconds
         if status == "ok" and (reply is None or not reply.parts):  # another thing than was asked for
@@ -288,26 +318,34 @@ def run_trial(plan: Plan, case: Case, *, block: int, position: int, proof: Proof
     bounds = Bounds(time_limit_seconds=plan.time_limit_seconds, memory_limit_bytes=plan.memory_limit_bytes)
     load = load_average()
     started_utc = datetime.now(UTC).isoformat(timespec="seconds")
+    where = where.of(plan, case)
     status, reason, reply, stderr, seconds = proof.status, proof.reason, None, "", 0.0
+    card: Gpu | None = None
     if status == "ok":
         entry = entry_of(plan, case)
-        status, reason, reply, finished = ask_worker(
-            "trial",
-            entry=entry,
-            module=entry.module,
-            task=task,
-            seed=task.seed + block,
-            device=case.device,
-            threads=case.threads,
-            bounds=bounds,
-            command=where.command,
-        )
+        with _watched(where.gpu if plan.sensors else None) as sampler:
+            status, reason, reply, finished = ask_worker(
+                "trial",
+                entry=entry,
+                module=entry.module,
+                task=task,
+                seed=task.seed + block,
+                device=case.device,
+                threads=case.threads,
+                bounds=bounds,
+                where=where,
+                precision=case.precision,
+                sensors=plan.sensors,
+            )
         stderr, seconds = finished.stderr, finished.seconds
         if status == "ok" and (reply is None or reply.measurements is None or reply.check is None):
             status, reason, reply = "broken-output", "said ok without measurements or check", None
         elif status == "ok" and reply is not None and reply.implementation_sha256 != proof.implementation_sha256:
             status, reason = "refused", "the entry's source is not the one that was certified; run anew"
-    environment = worker_environment(case.threads)
+        if sampler is not None and reply is not None and reply.windows:
+            card = sampler.series(reply.windows, {finished.pid})
+    measured = reply.measurements if reply else None
+    environment = worker_environment(case.threads, python=where.python, gpu=where.gpu)
     return Trial(
         placement=Placement(run=plan.run, profile=plan.profile, plan_seed=plan.seed, block=block, position=position),
         case=case,
@@ -317,7 +355,7 @@ def run_trial(plan: Plan, case: Case, *, block: int, position: int, proof: Proof
         reason=reason,
         started_utc=started_utc,
         worker_seconds=seconds,
-        measurements=reply.measurements if reply else None,
+        measurements=measured,
         check=reply.check if reply else None,
         certificate=proof,
         versions=reply.versions if reply else None,
@@ -330,9 +368,21 @@ def run_trial(plan: Plan, case: Case, *, block: int, position: int, proof: Proof
             memory_limit_bytes=plan.memory_limit_bytes,
             time_limit_seconds=plan.time_limit_seconds,
             environment={name: environment[name] for name in _THREAD_VARIABLES},
+            sensors=plan.sensors,
         ),
+        gpu=card,
+        disturbances=_disturbances(measured, case.threads, card),
         stderr_tail=stderr if stderr and status in FAILURES else None,
     )
+
+
+def _disturbances(measured: Measurements | None, cores: int, card: Gpu | None) -> list[str]:
+    return [] if measured is None else disturbances(measured, cores=cores, gpu=card, throttled=cards.throttled)
+
+
+def _watched(card: str | None) -> contextlib.AbstractContextManager["cards.Sampler | None"]:
+    """What samples the card while a worker runs; nothing where there is none to watch."""
+    return contextlib.nullcontext() if card is None else cards.Sampler(card)
 
 
 def disproved(trial: Trial) -> bool:
@@ -360,7 +410,9 @@ def proof_for(plan: Plan, case: Case, folder: Path, where: Where) -> Proof:
     if path.exists():
         return store.proof_of(path)
     bounds = Bounds(time_limit_seconds=plan.time_limit_seconds, memory_limit_bytes=plan.memory_limit_bytes)
-    certificate = make_certificate(case, task_of(plan, case), entry=entry_of(plan, case), bounds=bounds, where=where)
+    certificate = make_certificate(
+        case, task_of(plan, case), entry=entry_of(plan, case), bounds=bounds, where=where.of(plan, case)
+    )
     return store.write_certificate(folder, certificate)
 
 

@@ -181,6 +181,14 @@ class Task(Spec):
         except ValidationError as error:
             raise InputError(validation_message(f"task {self.name}", error)) from None
 
+    def widened(self, width: int) -> "Task":
+        """The task with every hidden layer of this width, and a name that says so. Raises InputError."""
+        if len(self.layers) < 3:
+            raise InputError(f"--width {width}: task {self.name} has no hidden layer; take another task")
+        layers = (self.layers[0], *[width] * (len(self.layers) - 2), self.layers[-1])
+        title = f"{'-'.join(map(str, layers))}, otherwise as {self.name}"
+        return self.changed(layers=layers, name=f"{self.name}-w{width}", title=title)
+
 
 def shipped_tasks() -> tuple[str, ...]:
     """Names of the tasks that ship with the suite, in order of the alphabet."""

@@ -1,4 +1,4 @@
-"""One process, one trial: a WorkerRequest on standard input, a WorkerReply on standard output.
+"""One process, one trial: a WorkerRequest in the first line of standard input, a WorkerReply on standard output.
 
 Run by the runner as `python -m bench.worker`. The only module of bench that loads an entry.
 """
@@ -44,7 +44,7 @@ def run(request: WorkerRequest) -> WorkerReply:
     from bench.conformance import ContractBroken
 
     try:
-        return _DO[request.what](request, Settings(device=request.device, threads=request.threads))
+        return _DO[request.what](request, settings_of(request))
     except Refusal as refusal:
         return WorkerReply(status="refused", reason=_line(refusal))
     except (ContractBroken, InputError) as error:
@@ -55,6 +55,11 @@ def run(request: WorkerRequest) -> WorkerReply:
         return WorkerReply(status="out-of-memory" if _out_of_memory(error) else "failed", reason=reason)
 
 
+def settings_of(request: WorkerRequest) -> Settings:
+    """What the entry is configured with."""
+    return Settings(device=request.device, threads=request.threads, precision=request.precision)
+
+
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())
 
@@ -62,14 +67,15 @@ def _line(error: Exception) -> str:
 def _trial(request: WorkerRequest, settings: Settings) -> WorkerReply:
     from bench.measure import measure
 
-    measurements, check, entry = measure(
-        request.entry, request.entry_module, request.task, request.training_seed, settings
+    measurements, check, entry, windows = measure(
+        request.entry, request.entry_module, request.task, request.training_seed, settings, sensors=request.sensors
     )
     return WorkerReply(
         status="ok" if check.verdict == "same-work" else "refused",
         reason=check.reason,
         measurements=measurements,
         check=check,
+        windows=windows,
         versions=_versions(entry),
         implementation_sha256=module_sha256(request.entry_module),
     )
@@ -80,7 +86,7 @@ def _certificate(request: WorkerRequest, settings: Settings) -> WorkerReply:
     from bench.measure import load_entry
 
     entry = load_entry(request.entry, request.entry_module, settings)
-    parts = prove(entry, request.task, request.training_seed)
+    parts = prove(entry, request.task, request.training_seed, precision=request.precision)
     reads = host_reads(entry, request.task, request.training_seed)
     reason = reason_of(parts, reads)
     return WorkerReply(
@@ -123,13 +129,18 @@ def main() -> int:
     reply_file = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
-        request = WorkerRequest.model_validate_json(sys.stdin.read())
+        request = WorkerRequest.model_validate_json(sys.stdin.readline())
     except (ValidationError, json.JSONDecodeError) as error:
         print(f"bench.worker: not a request on standard input: {error}", file=sys.stderr)  # noqa: T201
         return 2
     _die_with_parent(request.parent_pid)
     if request.memory_limit_bytes is not None:
         resource.setrlimit(resource.RLIMIT_AS, (request.memory_limit_bytes, request.memory_limit_bytes))
+    if request.what == "windows":  # a dialogue: bench.duet asks for one window after another
+        from bench.windows import serve
+
+        serve(request, settings_of(request), sys.stdin, reply_file)
+        os._exit(0)
     reply = run(request)
     reply_file.write(compact_json(reply.model_dump(mode="json")))
     reply_file.close()

@@ -1,5 +1,6 @@
 """What can run here, and the reason where something cannot. Imports no framework."""
 
+from collections.abc import Mapping
 from importlib import metadata
 from importlib.util import find_spec
 
@@ -15,9 +16,13 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def availability(entry: Entry, device: Device) -> str | None:
-    """None where the entry can run on the device here, else the reason with its remedy."""
-    missing = [package for package in entry.packages if installed_version(package) is None]
+def availability(entry: Entry, device: Device, packages: Mapping[str, str] | None = None) -> str | None:
+    """None where the entry can run on the device here, else the reason with its remedy.
+
+    packages: what the interpreter of the entry has installed, with versions; None: this one runs it.
+    """
+    version = installed_version if packages is None else packages.get
+    missing = [package for package in entry.packages if version(package) is None]
     if missing:
         extra = entry.framework
         return f"{', '.join(missing)} is not installed; pip install 'evenhand[{extra}]'"

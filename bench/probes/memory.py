@@ -4,9 +4,13 @@ Never getrusage: a child inherits its parent's peak there. VmHWM, the peak of th
 process itself (proc(5): writing 5 to clear_refs), with no privilege.
 """
 
+import threading
 from pathlib import Path
+from types import TracebackType
 
 from bench.record import MemorySample
+
+_INTERVAL_SECONDS = 0.001
 
 
 class Unreadable(Exception):
@@ -57,3 +61,48 @@ def reset_peak(process: Path = Path("/proc/self")) -> None:
 def peak_bytes(process: Path = Path("/proc/self")) -> int:
     """The largest resident memory since the process began or the last reset, in bytes."""
     return _of(_status(process), "VmHWM", process)
+
+
+class PeakSampler:
+    """A thread that reads what is resident every millisecond from entering to leaving, and keeps each largest figure.
+
+    It takes the interpreter's lock each time, so what runs beside it is slower than it would be: never in a window.
+    """
+
+    def __init__(self, process: Path = Path("/proc/self")) -> None:
+        self.peak: MemorySample | None = None
+        self.samples = 0
+        self.reason: str | None = None
+        self._process = process
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
+
+    def __enter__(self) -> "PeakSampler":
+        self._take()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._take()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_INTERVAL_SECONDS):
+            self._take()
+
+    def _take(self) -> None:
+        try:
+            seen = sample(self._process)
+        except Unreadable as error:
+            self.reason = str(error)
+            return
+        before = self.peak or seen
+        self.samples += 1
+        self.peak = MemorySample(
+            rss_bytes=max(before.rss_bytes, seen.rss_bytes),
+            anon_bytes=max(before.anon_bytes, seen.anon_bytes),
+            file_bytes=max(before.file_bytes, seen.file_bytes),
+        )
