@@ -10,7 +10,7 @@ from typing import Literal
 from scipy.special import stdtrit
 
 from bench.errors import InputError
-from bench.record import Case, Machine, Measurements, Trial
+from bench.record import Case, Figure, Gpu, Machine, Measurements, MemorySample, Readings, Trial
 
 CONFIDENCE = 0.95
 TIE_BAND = math.log(1.01)  # +-1%, in logarithms so that a ratio and its inverse get mirrored verdicts
@@ -40,8 +40,51 @@ class LeftOut:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemorySpread:
+    """Resident memory, its anonymous pages and its pages of files, each over the trials by itself."""
+
+    rss_bytes: Spread
+    anon_bytes: Spread
+    file_bytes: Spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disturbance:
+    """A trial that counts though something spoilt it, and what did; figures are taken with it, and it is named."""
+
+    run: str
+    block: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuSummary:
+    """What NVML told of the card over the measured windows: per trial the mean (temperature, memory: the greatest)
+    of the readings that were had, then the spread over trials. None: no trial has such a reading.
+
+    throttled: the reasons that were seen, with the share of all samples in which each held. foreign_trials: those with
+    another process on the card. gpm: by the metric's name. reasons: why a figure is not there, by its name.
+    """
+
+    names: tuple[str, ...]
+    busy_percent: Spread | None
+    power_watts: Spread | None
+    sm_clock_megahertz: Spread | None
+    temperature_celsius: Spread | None
+    memory_used_bytes: Spread | None
+    gpm: tuple[tuple[str, Spread], ...]
+    throttled: tuple[tuple[str, float], ...]
+    foreign_trials: int
+    reasons: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What the counted trials of one case on one machine say. None: no counted trial has the figure."""
+    """What the counted trials of one case on one machine say. None: no counted trial has the figure.
+
+    sampled_peak: the largest of each kind of memory over one more epoch after the measured ones. joules: of the whole
+    processor package by RAPL on the CPU, idle cores included, of the card by NVML on CUDA.
+    """
 
     case: Case
     machine: Machine
@@ -53,6 +96,17 @@ class Summary:
     peak_training_bytes: Spread | None
     peak_above_import_bytes: Spread | None
     memory_reason: str | None
+    after_import: MemorySpread | None
+    after_build: MemorySpread | None
+    sampled_peak: MemorySpread | None
+    device_peak_allocated_bytes: Spread | None
+    device_peak_reserved_bytes: Spread | None
+    device_memory_reason: str | None
+    joules_per_sample: Spread | None
+    joules_per_epoch: Spread | None
+    energy_reason: str | None
+    gpu: GpuSummary | None
+    disturbed: tuple[Disturbance, ...]
     final_accuracy_mean: float | None
     final_accuracy_sd: float | None  # None below two trials
     float64_deviation: float | None  # the certificate's: the largest of a parameter over its steps in float64
@@ -61,7 +115,10 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean of paired log differences: exp(mean) is the ratio. interval: of the log ratio; None with its reason."""
+    """The mean of a figure's blocks with its 95% interval, or None with the reason why there is none.
+
+    Of a ratio the figures are the blocks' log differences, so that exp(mean) is the ratio.
+    """
 
     n: int
     mean: float | None
@@ -128,6 +185,36 @@ QUANTITIES: dict[Quantity, tuple[Callable[[Trial], float | None], bool]] = {
 }
 
 
+def joules_per_sample(trial: Trial) -> float | None:
+    """Energy of the windows over the training rows in them; all windows, as a card's energy is known of all alone."""
+    measured = trial.measurements
+    if measured is None:
+        return None
+    rows = sum(epoch.window_steps for epoch in measured.epochs) * trial.case.batch_size
+    if trial.case.device == "cuda":
+        joules = trial.gpu.energy_joules if trial.gpu is not None else None
+    else:
+        read = [None if e.surroundings is None else e.surroundings.energy_joules for e in measured.epochs]
+        known = [value for value in read if value is not None]
+        joules = math.fsum(known) if len(known) == len(read) else None
+    return None if joules is None or rows == 0 else joules / rows
+
+
+def joules_per_epoch(trial: Trial) -> float | None:
+    """Energy per sample times the rows that an epoch trains."""
+    joules = joules_per_sample(trial)
+    return None if joules is None else joules * trial.task.steps_per_epoch * trial.case.batch_size
+
+
+def _energy_reason(trial: Trial) -> str | None:
+    """Why a trial has no energy, where its record tells."""
+    if trial.measurements is None or joules_per_sample(trial) is not None:
+        return None
+    if trial.case.device == "cuda":
+        return trial.gpu.reasons.get("energy_joules") if trial.gpu is not None else "no card was watched"
+    return trial.measurements.reasons.get("energy_joules")
+
+
 def counts(trial: Trial) -> bool:
     """Whether a trial may enter a table: it ended well, and its case's certificate and its own check prove its work."""
     certified = trial.certificate is not None and trial.certificate.status == "ok"
@@ -146,10 +233,13 @@ def why_left_out(trial: Trial) -> tuple[str, str]:
     return "uncertified", trial.certificate.reason or trial.check.reason or "its proof was refused"
 
 
-def case_key(trial: Trial) -> tuple[str, str, str, str, int]:
-    """What trials must share to be trials of one case: task, machine, entry, device, threads."""
-    case = trial.case
-    return case.fingerprint, trial.machine.fingerprint, case.entry, case.device, case.threads
+CaseKey = tuple[str, str, str, str, int, str, str]
+
+
+def case_key(trial: Trial) -> CaseKey:
+    """What trials must share to be of one case: task, machine, entry, device, threads, precision, environment."""
+    case, machine = trial.case, trial.machine.fingerprint
+    return case.fingerprint, machine, case.entry, case.device, case.threads, case.precision, case.environment
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:
@@ -162,7 +252,7 @@ def spread(values: Iterable[float | None]) -> Spread | None:
 
 def summarise(trials: Iterable[Trial]) -> list[Summary]:
     """One summary for each case and machine, in order of their keys. Runs are pooled: choose them before."""
-    groups: dict[tuple[str, str, str, str, int], list[Trial]] = defaultdict(list)
+    groups: dict[CaseKey, list[Trial]] = defaultdict(list)
     for trial in trials:
         groups[case_key(trial)].append(trial)
     return [_summary(groups[key]) for key in sorted(groups)]
@@ -187,11 +277,75 @@ def _summary(trials: Sequence[Trial]) -> Summary:
         time_to_first_step_seconds=spread(time_to_first_step_seconds(trial) for trial in counted),
         peak_training_bytes=spread(m.memory.peak_training_bytes for m in measured),
         peak_above_import_bytes=spread(m.memory.peak_above_import_bytes for m in measured),
-        memory_reason=next(iter(sorted({m.memory.reason for m in measured if m.memory.reason})), None),
+        memory_reason=_first(m.memory.reason for m in measured),
+        after_import=_memory_spread(m.memory.after_import for m in measured),
+        after_build=_memory_spread(m.memory.after_build for m in measured),
+        sampled_peak=_memory_spread(m.memory.sampled_peak for m in measured),
+        device_peak_allocated_bytes=_figure_spread(m.memory.device_peak_allocated_bytes for m in measured),
+        device_peak_reserved_bytes=_figure_spread(m.memory.device_peak_reserved_bytes for m in measured),
+        device_memory_reason=_first(m.memory.device_peak_allocated_bytes.reason for m in measured),
+        joules_per_sample=spread(map(joules_per_sample, counted)),
+        joules_per_epoch=spread(map(joules_per_epoch, counted)),
+        energy_reason=_first(map(_energy_reason, counted)),
+        gpu=_gpu_summary([trial.gpu for trial in counted if trial.gpu is not None]),
+        disturbed=tuple(
+            Disturbance(run=run, block=block, reasons=reasons)
+            for run, block, reasons in sorted(
+                (t.placement.run, t.placement.block, tuple(t.disturbances)) for t in counted if t.disturbances
+            )
+        ),
         final_accuracy_mean=statistics.mean(accuracies) if accuracies else None,
         final_accuracy_sd=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         float64_deviation=_largest(proof.float64_parameter_deviation for proof in proofs),
         loss_deviation=_largest(losses),
+    )
+
+
+def _first(reasons: Iterable[str | None]) -> str | None:
+    """One reason for all, the same whatever the order of the trials."""
+    return min((reason for reason in reasons if reason), default=None)
+
+
+def _figure_spread(figures: Iterable[Figure]) -> Spread | None:
+    return spread(figure.value for figure in figures)
+
+
+def _memory_spread(samples: Iterable[MemorySample | None]) -> MemorySpread | None:
+    present = [sample for sample in samples if sample is not None]
+    rss, anon, file = (
+        spread(getattr(sample, name) for sample in present) for name in ("rss_bytes", "anon_bytes", "file_bytes")
+    )
+    if rss is None or anon is None or file is None:
+        return None
+    return MemorySpread(rss_bytes=rss, anon_bytes=anon, file_bytes=file)
+
+
+def _gpu_summary(cards: Sequence[Gpu]) -> GpuSummary | None:
+    if not cards:
+        return None
+
+    def mean(readings: Readings) -> float | None:
+        present = [value for value in readings if value is not None]
+        return math.fsum(present) / len(present) if present else None
+
+    def greatest(readings: Readings) -> float | None:
+        return _largest(readings)
+
+    metrics = {name: spread(mean(card.gpm.get(name, [])) for card in cards) for card in cards for name in card.gpm}
+    samples = [reasons for card in cards for reasons in card.throttle_reasons if reasons is not None]
+    seen = Counter(reason for reasons in samples for reason in set(reasons))
+    missing = sorted({(name, why) for card in cards for name, why in card.reasons.items()}, reverse=True)
+    return GpuSummary(
+        names=tuple(sorted({card.name for card in cards})),
+        busy_percent=spread(mean(card.busy_percent) for card in cards),
+        power_watts=spread(mean(card.power_watts) for card in cards),
+        sm_clock_megahertz=spread(mean(card.sm_clock_megahertz) for card in cards),
+        temperature_celsius=spread(greatest(card.temperature_celsius) for card in cards),
+        memory_used_bytes=spread(greatest(card.memory_used_bytes) for card in cards),
+        gpm=tuple((name, found) for name, found in sorted(metrics.items()) if found is not None),
+        throttled=tuple((reason, times / len(samples)) for reason, times in sorted(seen.items())),
+        foreign_trials=sum(bool(card.foreign_processes) for card in cards),
+        reasons=tuple(sorted(dict(missing).items())),
     )
 
 
@@ -261,8 +415,9 @@ def compare(
     """Case B against case A over the blocks that hold both; trials that do not count are left out.
 
     Per block d = ln(value of B) - ln(value of A), paired by run and block; ratio = exp(mean d), its 95% interval the t
-    interval over blocks. Raises InputError where the two sides differ in fingerprint, machine, device or threads, where
-    a side is empty or mixes cases, or where a block holds a case twice.
+    interval over blocks. Raises InputError where the two sides differ in fingerprint, machine, device, threads or
+    precision, where a side is empty or mixes cases, or where a block holds a case twice. Environments may differ: two
+    versions of one framework are a comparison.
     """
     a, b = _one_case(trials_a), _one_case(trials_b)
     _refuse_unlike(a, b)
@@ -296,6 +451,11 @@ def _one_case(trials: Sequence[Trial]) -> Trial:
             raise InputError(
                 f"comparison: one side mixes the entries {trials[0].case.entry} and {trial.case.entry}; select one"
             )
+        if trial.case.environment != trials[0].case.environment:
+            raise InputError(
+                f"comparison: one side mixes the environments {trials[0].case.environment!r} and "
+                f"{trial.case.environment!r} of {trial.case.entry}; select one"
+            )
     return trials[0]
 
 
@@ -310,6 +470,7 @@ def _refuse_unlike(a: Trial, b: Trial) -> None:
         ("machines", a.machine.fingerprint, b.machine.fingerprint),
         ("devices", a.case.device, b.case.device),
         ("threads", str(a.case.threads), str(b.case.threads)),
+        ("precisions", a.case.precision, b.case.precision),
     ):
         if one != other:
             raise InputError(

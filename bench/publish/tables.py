@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from bench.contract import Device, Mode
+from bench.contract import Device, Mode, Precision
 from bench.publish import escape, units
 from bench.record import Case, Machine, Trial
-from bench.stats import Comparison, Spread, Summary, case_key, compare, counts, summarise, why_left_out
+from bench.stats import CaseKey, Comparison, Spread, Summary, case_key, compare, counts, summarise, why_left_out
 from bench.task import Task
 
 if TYPE_CHECKING:
@@ -57,11 +57,12 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One table: one task on one machine with so many threads. trials: those of the runs that are shown."""
+    """One table: one task on one machine with so many threads at one precision. trials: of the runs that are shown."""
 
     task: Task
     machine: Machine
     threads: int
+    precision: Precision
     rows: tuple[Row, ...]
     cuda_reason: str | None  # why no row is of CUDA; None where one is
     failures: tuple[Failure, ...]
@@ -70,23 +71,25 @@ class Section:
 
 
 def sections(records: Iterable[Record]) -> list[Section]:
-    """All tables of the records, ordered by task, machine and threads.
+    """All tables of the records, ordered by task, machine, threads and precision.
 
     A case shows one run, that with the most blocks, the newest among equals (docs/decisions/0004). Raises InputError
     where a run holds a trial twice.
     """
-    groups: dict[tuple[str, str, int], list[Record]] = defaultdict(list)
+    groups: dict[tuple[str, str, int, str], list[Record]] = defaultdict(list)
     for record in records:
-        trial = record[1]
-        groups[trial.case.fingerprint, trial.machine.fingerprint, trial.case.threads].append(record)
-    made = [_section(group) for group in groups.values()]
-    return sorted(
-        made, key=lambda s: (s.task.name, s.task.fingerprint, s.machine.name, s.machine.fingerprint, s.threads)
-    )
+        case, machine = record[1].case, record[1].machine
+        groups[case.fingerprint, machine.fingerprint, case.threads, case.precision].append(record)
+    return sorted((_section(group) for group in groups.values()), key=_section_order)
+
+
+def _section_order(section: Section) -> tuple[str, str, str, str, int, str]:
+    task, machine = section.task, section.machine
+    return task.name, task.fingerprint, machine.name, machine.fingerprint, section.threads, section.precision
 
 
 def _section(records: Sequence[Record]) -> Section:
-    cases: dict[tuple[str, str, str, str, int], list[Record]] = defaultdict(list)
+    cases: dict[CaseKey, list[Record]] = defaultdict(list)
     for record in sorted(
         records, key=lambda r: (r[1].started_utc, r[1].placement.run, r[1].placement.block, str(r[0]))
     ):
@@ -100,6 +103,7 @@ def _section(records: Sequence[Record]) -> Section:
         task=newest.task,
         machine=newest.machine,
         threads=newest.case.threads,
+        precision=newest.case.precision,
         rows=tuple(sorted(rows, key=lambda row: _order(row.case))),
         cuda_reason=_cuda_reason(rows, trials),
         failures=tuple(sorted(failures, key=lambda f: (*_order(f.case), f.blocks))),
@@ -129,19 +133,22 @@ def shown_run(records: Sequence[Record]) -> list[Record]:
     return runs[max(runs, key=rank)]
 
 
-def _order(case: Case) -> tuple[int, int, bool, str]:
-    return DEVICES.index(case.device), MODES.index(case.mode), case.entry != REFERENCE, case.entry
+def _order(case: Case) -> tuple[int, int, bool, str, str]:
+    mode = MODES.index(case.mode)
+    return DEVICES.index(case.device), mode, case.entry != REFERENCE, case.entry, case.environment
 
 
-def _row(records: Sequence[Record], cases: dict[tuple[str, str, str, str, int], list[Record]]) -> Row:
+def entry_name(case: Case) -> str:
+    """The entry, and its environment where it has a label: torch-eager [torch-2.12.1]."""
+    return f"{case.entry} [{case.environment}]" if case.environment else case.entry
+
+
+def _row(records: Sequence[Record], cases: dict[CaseKey, list[Record]]) -> Row:
     trials = [trial for _, trial in records]
     first = trials[0]
-    fingerprint, machine, entry, device, threads = case_key(first)
-    # The reference of the very same run, whichever run the reference's own row shows.
-    reference = [t for _, t in cases.get((fingerprint, machine, REFERENCE, device, threads), [])]
-    reference = [t for t in reference if t.placement.run == first.placement.run]
+    reference = _reference(first, cases)
     comparison, reason = None, ""
-    if entry == REFERENCE:
+    if reference and case_key(reference[0]) == case_key(first):
         reason = REFERENCE_TEXT
     elif not any(counts(trial) for trial in reference):
         reason = f"none (no {REFERENCE} in the same run)"
@@ -158,6 +165,23 @@ def _row(records: Sequence[Record], cases: dict[tuple[str, str, str, str, int], 
         trials=tuple(trials),
         certificate=next((path.parent / t.certificate.file for path, t in records if t.certificate is not None), None),
     )
+
+
+def _reference(trial: Trial, cases: dict[CaseKey, list[Record]]) -> list[Trial]:
+    """The reference's trials of the very same run as the given one, whichever run the reference's own row shows.
+
+    Of the same environment, where that has a reference; else, and for the reference itself, of the first environment
+    that has one: two versions of PyTorch side by side are there to be compared with each other.
+    """
+    found: dict[str, list[Trial]] = {}
+    for group in cases.values():
+        case = group[0][1].case
+        of_run = [other for _, other in group if other.placement.run == trial.placement.run]
+        if case.entry == REFERENCE and case.device == trial.case.device and of_run:
+            found[case.environment] = of_run
+    if trial.case.entry != REFERENCE and trial.case.environment in found:
+        return found[trial.case.environment]
+    return found[min(found)] if found else []
 
 
 def _failures(records: Sequence[Record]) -> list[Failure]:
@@ -262,14 +286,14 @@ def against_texts(one: Against) -> tuple[str, ...]:
         _entry_text(one.row.case),
         one.row.case.device,
         units.rate_spread(one.row.summary.samples_per_second),
-        "reference" if one.comparison is None else one.reference.case.entry,
+        "reference" if one.comparison is None else entry_name(one.reference.case),
         "1" if one.comparison is None else units.ratio(one.comparison),
         "" if one.comparison is None else units.verdict(one.comparison),
     )
 
 
 def _entry_text(case: Case) -> str:
-    return case.entry if case.tier == "as-written" else f"{case.entry} ({case.tier})"
+    return entry_name(case) + ("" if case.tier == "as-written" else f" ({case.tier})")
 
 
 HEADS = (
@@ -343,6 +367,8 @@ def _figures(section: Section, row: Row) -> dict[str, Any]:
         "machine": section.machine.name,
         "machine_fingerprint": section.machine.fingerprint,
         "threads": case.threads,
+        "precision": case.precision,
+        "environment": case.environment,
         "device": case.device,
         "mode": case.mode,
         "tier": case.tier,

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from scipy import stats as distributions
 
 from bench.errors import InputError
-from bench.record import Trial
+from bench.record import Gpu, Trial
 from bench.stats import (
     TIE_BAND,
     Comparison,
+    Disturbance,
     blocks_to_decide,
     compare,
     counts,
@@ -23,7 +24,7 @@ from bench.stats import (
     time_to_first_step_seconds,
     verdict_of,
 )
-from tests.make import make_machine, make_task, make_trial
+from tests.make import MIB, make_machine, make_task, make_trial
 
 SECONDS = st.floats(min_value=0.01, max_value=100)
 PAIRS = st.lists(st.tuples(SECONDS, SECONDS), min_size=2, max_size=8)
@@ -147,7 +148,7 @@ def test_a_summary_tells_median_range_accuracy_and_worst_deviation() -> None:
     assert pytest.approx((0.87, 0.01)) == (seen.final_accuracy_mean, seen.final_accuracy_sd)
 
 
-def test_machines_devices_and_threads_are_never_pooled() -> None:
+def test_machines_devices_threads_precisions_and_environments_are_never_pooled() -> None:
     """Each is a case of its own."""
     trials = [
         make_trial(),
@@ -155,11 +156,13 @@ def test_machines_devices_and_threads_are_never_pooled() -> None:
         make_trial(device="cuda"),
         make_trial(threads=1),
         make_trial(task=make_task(batch_size=32)),
+        make_trial(precision="tf32"),
+        make_trial(environment="torch-2.12"),
     ]
 
     actual = [summary.n for summary in summarise(trials)]
 
-    assert actual == [1, 1, 1, 1, 1]
+    assert actual == [1, 1, 1, 1, 1, 1, 1]
 
 
 @FEW
@@ -323,16 +326,148 @@ def test_a_ratio_on_the_edge_of_the_band_is_never_decided() -> None:
         (make_trial("numpy", machine=make_machine(fingerprint="other")), "comparisons across machines are refused"),
         (make_trial("numpy", device="cuda"), "comparisons across devices are refused"),
         (make_trial("numpy", threads=1), "comparisons across threads are refused"),
+        (make_trial("numpy", precision="tf32"), "comparisons across precisions are refused"),
     ],
-    ids=["fingerprint", "machine", "device", "threads"],
+    ids=["fingerprint", "machine", "device", "threads", "precision"],
 )
 def test_unlike_sides_are_refused(other: Trial, message: str) -> None:
-    """Another task, machine, device or number of threads is an error, on either side and within one."""
+    """Another task, machine, device, number of threads or precision is an error, on either side and within one."""
     trial = make_trial()
 
     for a, b in (([trial], [other]), ([other], [trial]), ([trial], [trial, other])):
         with pytest.raises(InputError, match=message):
             compare(a, b)
+
+
+def test_environments_are_compared_and_never_mixed() -> None:
+    """Two versions of one framework are a comparison; on one side they would be no case."""
+    old = [make_trial(block=block, environment="torch-2.12") for block in range(2)]
+    new = [make_trial(block=block, environment="torch-2.13", seconds=0.5) for block in range(2)]
+
+    actual = compare(old, new).ratio
+
+    assert pytest.approx(2.0) == actual
+    with pytest.raises(InputError, match="mixes the environments"):
+        compare([old[0], new[1]], old)
+
+
+def with_energy(trial: Trial, joules: list[float | None]) -> Trial:
+    """The trial with the energy of each of its windows."""
+    assert trial.measurements is not None
+    epochs = [
+        epoch.model_copy(update={"surroundings": epoch.surroundings.model_copy(update={"energy_joules": value})})
+        for epoch, value in zip(trial.measurements.epochs, joules, strict=True)
+        if epoch.surroundings is not None
+    ]
+    return trial.model_copy(update={"measurements": trial.measurements.model_copy(update={"epochs": epochs})})
+
+
+def test_energy_is_per_sample_of_the_windows_and_per_epoch_of_all_its_rows() -> None:
+    """The first row of an epoch lies outside the window, and is reckoned like the others."""
+    steps = make_task().steps_per_epoch
+    trial = with_energy(make_trial(), [20.0, 10.0, 12.0])
+
+    seen = summarise([trial])[0]
+
+    assert seen.joules_per_sample is not None
+    assert seen.joules_per_epoch is not None
+    assert pytest.approx(42.0 / (3 * (steps - 1) * 64)) == seen.joules_per_sample.median
+    assert pytest.approx(14.0 * steps / (steps - 1)) == seen.joules_per_epoch.median
+    assert seen.energy_reason is None
+
+
+def test_energy_that_was_not_read_in_every_window_is_none_with_its_reason() -> None:
+    """Half of it would be a wrong figure."""
+    seen = [summarise([trial])[0] for trial in (make_trial(), with_energy(make_trial(), [20.0, None, 12.0]))]
+
+    assert [(None, "no RAPL here")] * 2 == [(one.joules_per_sample, one.energy_reason) for one in seen]
+
+
+def test_memory_is_told_by_kind() -> None:
+    """Resident, anonymous and of files; what no trial has is None, never 0."""
+    seen = summarise([make_trial(), make_trial(block=1)])[0]
+
+    assert seen.sampled_peak is not None
+    assert seen.after_import is not None
+    assert (400 * MIB, 300 * MIB, 100 * MIB) == (
+        seen.sampled_peak.rss_bytes.median,
+        seen.sampled_peak.anon_bytes.median,
+        seen.after_import.file_bytes.median,
+    )
+    assert (seen.device_peak_allocated_bytes, seen.device_memory_reason) == (None, "not on CUDA")
+
+
+def test_a_disturbed_trial_counts_and_is_named() -> None:
+    """Nothing is dropped in silence, and nothing is kept in silence."""
+    trial = make_trial(block=1).model_copy(update={"disturbances": ["steal of 0.4 s"]})
+
+    seen = summarise([make_trial(), trial])[0]
+
+    assert seen.n == 2
+    assert (Disturbance(run="run-0", block=1, reasons=("steal of 0.4 s",)),) == seen.disturbed
+    assert summarise([make_trial()])[0].disturbed == ()
+
+
+def make_gpu(**changes: object) -> Gpu:
+    """A card over two samples."""
+    values: dict[str, object] = {
+        "uuid": "GPU-0",
+        "name": "Example GPU",
+        "driver": "580.1",
+        "mig": False,
+        "at_seconds": [0.1, 0.2],
+        "busy_percent": [90.0, 100.0],
+        "memory_used_bytes": [1e9, 2e9],
+        "power_watts": [300.0, None],
+        "sm_clock_megahertz": [1980.0, 1980.0],
+        "memory_clock_megahertz": [2619.0, 2619.0],
+        "temperature_celsius": [40.0, 44.0],
+        "throttle_reasons": [["hw-slowdown"], []],
+        "gpm": {"sm": [0.5, 0.7]},
+        "energy_joules": 640.0,
+        "window_seconds": 3.0,
+        "foreign_processes": [],
+        "reasons": {},
+    }
+    return Gpu.model_validate(values | changes)
+
+
+def test_a_card_is_summed_up_by_trial() -> None:
+    """Means of what was read, the greatest temperature and memory, and the share of samples that were throttled."""
+    trial = make_trial(device="cuda").model_copy(update={"gpu": make_gpu()})
+    blind = make_gpu(power_watts=[None, None], throttle_reasons=[None, None], reasons={"power_watts": "not supported"})
+    other = make_trial(block=1, device="cuda").model_copy(update={"gpu": blind})
+
+    summary = summarise([trial, other])[0]
+
+    seen = summary.gpu
+    assert seen is not None
+    assert seen.busy_percent is not None
+    assert seen.power_watts is not None
+    assert seen.temperature_celsius is not None
+    assert (95.0, 300.0, 1, 44.0) == (
+        seen.busy_percent.median,
+        seen.power_watts.median,
+        seen.power_watts.n,
+        seen.temperature_celsius.median,
+    )
+    assert (("hw-slowdown", 0.5),) == seen.throttled
+    assert (("power_watts", "not supported"),) == seen.reasons
+    assert ["sm"] == [name for name, _ in seen.gpm]
+    assert summary.joules_per_sample is not None
+    assert pytest.approx(640.0 / (3 * (make_task().steps_per_epoch - 1) * 64)) == summary.joules_per_sample.median
+
+
+def test_without_a_card_there_is_no_summary_of_one() -> None:
+    """And a card that tells no energy says why."""
+    silent = make_gpu(energy_joules=None, reasons={"energy_joules": "not supported"})
+    trial = make_trial(device="cuda").model_copy(update={"gpu": silent})
+
+    assert summarise([make_trial()])[0].gpu is None
+    assert (None, "not supported") == (
+        summarise([trial])[0].joules_per_sample,
+        summarise([trial])[0].energy_reason,
+    )
 
 
 def test_a_refusal_names_both_fingerprints() -> None:
