@@ -15,6 +15,9 @@ from bench.record import Case, Certificate, Plan, Proof, Suite, Trial, compact_j
 PLAN_FILE = "plan.json"
 
 
+_DRIVER_NUMBER = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+)?")  # 580.95.05; the stub of the tests calls itself "stub"
+
+
 class NoSpace(InputError):
     """The disk is full; what was written before is whole."""
 
@@ -103,6 +106,16 @@ def locked(results: Path) -> Iterator[None]:
         os.close(lock)
 
 
+def refuse_stub(place: Path, *drivers: str | None) -> None:
+    """Raise InputError where a GPU's driver is no driver's number: no stand-in for NVML may reach the results."""
+    for driver in drivers:
+        if driver is not None and not _DRIVER_NUMBER.fullmatch(driver):
+            raise InputError(
+                f"{place}: the GPU's driver is {driver!r}, no number of a driver such as 580.95.05, so its readings are"
+                " no measurement and are not kept; take the stand-in for libnvidia-ml.so.1 out of LD_LIBRARY_PATH"
+            )
+
+
 def create_run(results: Path, plan: Plan, machine_name: str) -> Path:
     """Make the folder of a new run, results/raw/YYYY-MM-DD/MACHINE/RUN, with its plan in it."""
     folder = raw_folder(results) / plan.created_utc[:10] / machine_name / plan.run
@@ -113,6 +126,7 @@ def create_run(results: Path, plan: Plan, machine_name: str) -> Path:
 def write_trial(folder: Path, trial: Trial) -> Path:
     """Keep a trial in the folder of its run; returns its file."""
     path = folder / trial_file(trial.case, trial.placement.block)
+    refuse_stub(path, trial.machine.gpu_driver, trial.gpu.driver if trial.gpu else None)
     write_once(path, trial.to_json())
     return path
 
@@ -120,6 +134,7 @@ def write_trial(folder: Path, trial: Trial) -> Path:
 def write_certificate(folder: Path, certificate: Certificate) -> Proof:
     """Keep a certificate in the folder of its run; returns what its trials say of it."""
     path = folder / certificate_file(certificate.case)
+    refuse_stub(path, certificate.machine.gpu_driver)
     write_once(path, certificate.to_json())
     return proof_of(path)
 
@@ -142,6 +157,7 @@ def write_suite(results: Path, suite: Suite) -> Path:
     """Keep the kill table of a framework: results/raw/YYYY-MM-DD/MACHINE/mutations-FRAMEWORK-HHMMSS.json."""
     day, clock = suite.created_utc[:10], suite.created_utc[11:19].replace(":", "")
     path = raw_folder(results) / day / suite.machine.name / f"mutations-{_safe(suite.framework)}-{clock}.json"
+    refuse_stub(path, suite.machine.gpu_driver)
     write_once(path, compact_json(suite.model_dump(mode="json")))
     return path
 

@@ -210,7 +210,7 @@ def choose(wanted: str | None) -> Card:
     listed = "; ".join(map(str, slots)) or "NVML lists no card"
     if not any(slot.card for slot in slots):
         raise InputError(f"{place}: no card: {listed}; give this process a card, or take --device cpu")
-    found: list[Card | _Slot]
+    found: Sequence[Card | _Slot]
     if wanted is None or (wanted.isascii() and wanted.isdecimal()):
         found = [slot for slot in slots if (slot.card if wanted is None else slot.index == int(wanted))][:1]
     else:
@@ -362,6 +362,10 @@ class Identity:
     reasons: dict[str, str]
 
 
+def _unopened(uuid: str, reason: str) -> Identity:
+    return Identity(uuid=uuid, reasons=dict.fromkeys(("at_seconds", "name", "driver", "mig"), reason))
+
+
 class _Eye:
     """One card, open for reading while NVML is. Raises Unreadable where it is not to be had."""
 
@@ -454,7 +458,7 @@ class Sampler:
 
     def __init__(self, uuid: str, interval_seconds: float = 0.1) -> None:
         self._uuid, self._interval_seconds = uuid, interval_seconds
-        self._identity = Identity(uuid=uuid, reasons={"at_seconds": "the sampler was not started"})
+        self._identity = _unopened(uuid, "the sampler was not started")
         self._samples: list[Sample] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -469,7 +473,7 @@ class Sampler:
                 lent.callback(eye.close)
                 self._lent = lent.pop_all()
         except Unreadable as error:
-            self._identity = Identity(uuid=self._uuid, reasons={"at_seconds": str(error)})
+            self._identity = _unopened(self._uuid, str(error))
             return self
         self._identity = eye.identity
         # A daemon: one that hangs in the driver must not keep the process.
