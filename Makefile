@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python -m
 PROFILE ?= quick
 .DEFAULT_GOAL := help
 
-.PHONY: help setup bench report test lint format generate overhead speed mutations clean
+.PHONY: help setup bench report test lint format generate overhead speed mutations bench-steps clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ speed: setup ## Are the implementations as fast as experts write them? Four rati
 
 mutations: setup ## Plant deliberate faults; the certificate must refuse each
 	$(RUN) bench certify --mutations
+
+bench-steps: setup ## Each entry's training step as a pytest-benchmark (ARGS='-k torch --benchmark-autosave')
+	$(RUN) pytest tests/perf/test_steps.py --benchmark-only $(ARGS)
 
 clean: ## Remove .venv and caches, keep results
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
