@@ -49,7 +49,14 @@ def cases(plan: Plan) -> list[Case]:
     for task in plan.tasks:
         for name in plan.entries:
             entry = find_entry(name)
-            found += [case_of(task, entry, device, threads) for device in plan.devices for threads in plan.threads]
+            labels = [one.label for one in plan.interpreters if one.framework == entry.framework] or [""]
+            found += [
+                case_of(task, entry, device, threads, precision=precision, environment=label)
+                for device in plan.devices
+                for threads in plan.threads
+                for precision in plan.precisions
+                for label in labels
+            ]
     return found
 
 
