@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from bench.contract import ENTRIES, Precision
 from bench.errors import InputError
+from bench.interpreters import environment_of
 from bench.probes import ceiling, cpu, energy, framework_view, gpu, memory
 from bench.probes.available import availability, installed_version
 from bench.probes.machine import ROOT, governor
@@ -614,9 +615,7 @@ def ask(
     timeout_seconds: float = _FRAMEWORK_SECONDS,
 ) -> View | Finding:
     """A framework's own view, by a process of its own; whatever goes wrong there is a finding."""
-    project = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH")]))  # our code in each environment
-    environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": card}
+    environment = {**environment_of(python), "CUDA_VISIBLE_DEVICES": card}
     command = [python, "-m", framework_view.__name__, framework, device, precision]
 
     def failed(message: str, remedy: str) -> Finding:

@@ -16,6 +16,7 @@ from bench.doctor import Finding, View, ask, drift, examine, examine_cuda, idle,
 from bench.probes import ceiling, cpu
 from bench.record import Gpu
 from tests.command import ROOT, bench
+from tests.probes import stub
 
 CPU = "sys/devices/system/cpu"
 CORES = sorted(os.sched_getaffinity(0))
@@ -618,3 +619,56 @@ def test_the_modes_of_a_card_are_told(persistence: object, ecc: object, expected
 def test_an_old_driver_is_found(version: str | None, severity: str) -> None:
     """One number serves the CUDA of all frameworks."""
     assert severity == doctor._driver(version, "NVML says: no").severity
+
+
+EXAMINE = """
+import json
+from bench.doctor import examine_cuda
+found = examine_cuda(card={card!r}, pythons={pythons!r})
+print(json.dumps([[f.name, f.severity, f.message] for f in found]))
+"""
+
+
+def examined(library: Path, card: str | None, pythons: dict[str, str]) -> list[list[str]]:
+    """What the doctor finds with a stand-in for NVML; it is no card, and no figure of it is a result."""
+    path = os.pathsep.join(filter(None, [str(library), os.environ.get("LD_LIBRARY_PATH")]))
+    done = subprocess.run(
+        [sys.executable, "-c", EXAMINE.format(card=card, pythons=pythons)],
+        cwd=ROOT,
+        env={**os.environ, "LD_LIBRARY_PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (0, "") == (done.returncode, done.stderr)
+    found: list[list[str]] = json.loads(done.stdout)
+    return found
+
+
+def test_the_whole_examination_goes_from_the_card_to_each_framework(tmp_path: Path) -> None:
+    """One framework answers, another crashes, a third has two environments: each is told by its name."""
+    library = stub.build(tmp_path)
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+    reply = GOOD.model_dump_json()
+    good = interpreter(tmp_path / "good", f"echo \"$CUDA_VISIBLE_DEVICES $*\" >> {tmp_path}/asked\necho '{reply}'")
+    bad = interpreter(tmp_path / "bad", "kill -SEGV $$")
+    pythons = {"torch:new": good, "torch:old": good, "tensorflow": bad, "jax": good}
+    found = {name: (severity, message) for name, severity, message in examined(library, stub.CARDS[1], pythons)}
+
+    assert ("ok", True) == (found["cuda"][0], stub.CARDS[1] in found["cuda"][1])
+    assert ("warning", "note", "note") == (found["driver"][0], found["persistence mode"][0], found["ecc"][0])
+    assert ("ok", "ok", "ok") == (found["gpu power"][0], found["gpu energy"][0], found["gpm"][0])
+    assert ("error", "ended with signal 11: it said nothing") == found["tensorflow"]
+    names = {f"{key}: {what} products" for key in ("torch:new", "torch:old", "jax") for what in ("ieee", "tf32")}
+    assert names <= set(found)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    module = f"{stub.CARDS[1]} -m bench.probes.framework_view"
+    assert [f"{module} torch cuda ieee", f"{module} torch cuda tf32"] * 2 == asked[:4]
+
+
+def test_a_card_that_is_not_there_is_one_error(tmp_path: Path) -> None:
+    """With those that there are."""
+    ((name, severity, message),) = examined(stub.build(tmp_path), "GPU-unknown", {})
+
+    assert ("cuda", "error", True) == (name, severity, stub.CARDS[0] in message), message
