@@ -8,7 +8,7 @@ over the blocks. Only trials that count (`bench.stats.counts`) enter.
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -730,7 +730,7 @@ def _rank(best: Best) -> tuple[float, str, str]:
     return best.flops_per_second, best.entry, best.environment  # names, so that the order of trials is no matter
 
 
-def shares(trials: Iterable[Trial], best: dict[Place, Best]) -> Shares | None:
+def shares(trials: Iterable[Trial], best: Mapping[Place, Best]) -> Shares | None:
     """The shares of one case; None where no trial counts."""
     counted = [trial for trial in trials if counts(trial)]
     if not counted:
@@ -777,7 +777,7 @@ class SlowCeiling:
         return self.mkl is not None and self.amd
 
 
-def slow_ceilings(trials: Iterable[Trial], best: dict[Place, Best]) -> list[SlowCeiling]:
+def slow_ceilings(trials: Iterable[Trial], best: Mapping[Place, Best]) -> list[SlowCeiling]:
     """The frameworks whose own ceiling is under half the machine's, by place, framework, environment and BLAS."""
     groups: dict[tuple[Place, str, str, str, str], list[Trial]] = defaultdict(list)
     for trial in filter(counts, trials):

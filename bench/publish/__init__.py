@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.publish import certificates, markdown, tables, terminal
+from bench.publish import certificates, markdown, sweeps, tables, terminal
 from bench.publish.tables import Record
 from bench.record import Certificate, Suite
 
@@ -17,10 +17,10 @@ def files(
     proofs: Sequence[tuple[Path, Certificate]] = (),
 ) -> dict[Path, str]:
     """Every file that a results folder gets from its records, by path. The same records give the same bytes."""
-    sections = tables.sections(records)
+    sections, found = tables.sections(records), sweeps.find(records)
     below = [certificates.matrix(proofs, results)] if proofs else []
     below += [certificates.kill_table(suites, results)] if suites else []
     return {
-        results / "README.md": markdown.results_readme(sections, results, below),
+        results / "README.md": markdown.results_readme(sections, results, below, found),
         results / "tables" / "cases.csv": tables.to_csv(sections),
     }

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from bench.contract import ENTRIES, Entry
 from bench.errors import InputError
-from bench.publish import escape, units
+from bench.publish import details, escape, sweeps, units
+from bench.publish.details import Detail
+from bench.publish.sweeps import Sweep
 from bench.publish.tables import (
     AGAINST_HEADS,
     HEADS,
@@ -18,11 +20,16 @@ from bench.publish.tables import (
     Section,
     against_texts,
     best_of,
+    disturbances,
+    entry_name,
     like_modes,
+    references,
     sections,
     texts,
 )
 from bench.record import Machine, Trial
+from bench.stats import counts
+from bench.task import load_task, shipped_tasks
 
 BEGIN = "<!-- table: begin -->"
 END = "<!-- table: end -->"
@@ -43,18 +50,28 @@ float64, and of a loss in the run's own dtype. Trials that failed or were refuse
 no figure. Which run a case shows: [decision 0004](../docs/decisions/0004-which-runs-a-table-shows.md).
 
 *Like mode against like mode* compares entries that run in the same way: eager, graph, compiled, whole-loop (the
-framework itself loops over the batches). *Best against best* takes each framework's fastest entry.
+framework itself loops over the batches). *Best against best* takes each framework's fastest entry. Definitions of all
+other figures: [method](../docs/method.md).
 """
 
 
-def results_readme(shown: Sequence[Section], results: Path, below: Sequence[str] = ()) -> str:
-    """The whole of results/README.md; links are relative to the results folder. below: sections after the tables."""
-    return "\n".join([INTRODUCTION, *(_section(section, results) for section in shown), *below])
+def results_readme(
+    shown: Sequence[Section], results: Path, below: Sequence[str] = (), found: Sequence[Sweep] = ()
+) -> str:
+    """The whole of results/README.md; links are relative to the results folder.
+
+    below: sections after the tables. found: sweeps, whose sizes then have no tables of their own.
+    """
+    tables = [_section(section, results, _details(section)) for section in shown if not sweeps.folded(section, found)]
+    return "\n".join([INTRODUCTION, *tables, *(_sweep(sweep, results) for sweep in found), *below])
 
 
 def project_table(shown: Iterable[Section], folder: Path, *, task: str = "mlp") -> str:
     """The table for the project's README: one section of the task, the one with the most blocks, then the newest."""
+    own = load_task(task).batch_size if task in shipped_tasks() else None
     of_task = [section for section in shown if section.task.name == task and section.rows]
+    # The points of a sweep are no table of the task, unless there is no other.
+    of_task = [section for section in of_task if section.task.batch_size == own] or of_task
     if not of_task:
         return f"No results of the task {escape.markdown(task)} yet; make some with `make bench`."
     best = max(of_task, key=lambda s: (max(row.blocks for row in s.rows), s.trials[-1].started_utc))
@@ -94,10 +111,13 @@ def replace_between_markers(
     return f"{head}{begin}\n\n{table.strip()}\n\n{end}{tail}"
 
 
-def _section(section: Section, folder: Path) -> str:
+def _section(section: Section, folder: Path, below: Sequence[str] = ()) -> str:
     lines = [f"## {_title(section)}", "", *_facts(section), "", *_table(section, folder), ""]
     lines += _against_table("Like mode against like mode", "Mode", like_modes(section))
     lines += _against_table("Best against best", "Framework", best_of(section))
+    lines += below
+    if told := disturbances(section):
+        lines += ["Disturbed, and counted all the same:", "", *(f"- {escape.markdown(line)}" for line in told), ""]
     if section.failures:
         lines += ["Did not count:", "", *(_failure(failure, folder) for failure in section.failures), ""]
     if section.not_shown:
@@ -105,10 +125,60 @@ def _section(section: Section, folder: Path) -> str:
     return "\n".join(lines)
 
 
+def _details(section: Section) -> list[str]:
+    return [line for detail in details.details(section) for line in _detail(detail)]
+
+
+def _detail(detail: Detail) -> list[str]:
+    """A small table under its own bold line."""
+    lines = [
+        f"**{escape.markdown(detail.title)}**",
+        "",
+        escape.markdown(detail.note),
+        "",
+    ]  # unwrapped: a line that began with + would be a list
+    if detail.heads:
+        rows = [[*map(escape.markdown, cells)] for cells in detail.rows]
+        lines += [*table([*map(escape.markdown, detail.heads)], rows), ""]
+    if detail.remarks:
+        lines += [*(f"- {escape.markdown(remark)}" for remark in detail.remarks), ""]
+    return lines
+
+
+def _sweep(sweep: Sweep, folder: Path) -> str:
+    trials = [trial for _, trial in sweep.records]
+    days = sorted({trial.started_utc[:10] for trial in trials})
+    paths = [path for path, _ in sweep.records]
+    run = escape.markdown(f"{sweep.run} (profile {sweep.profile}, {units.count(sweep.blocks, 'block')})")
+    lines = [
+        f"## {escape.markdown(sweeps.title(sweep))}, {escape.markdown(sweep.machine.cpu_model or sweep.machine.name)}",
+        "",
+        f"- Task: {escape.markdown(sweep.task.title)}; {units.count(sweep.task.epochs, 'epoch')}, {sweep.task.dtype}",
+        f"- Date: {escape.markdown(' to '.join(dict.fromkeys([days[0], days[-1]])))}",
+        f"- Machine: {machine_text(sweep.machine)}",
+        f"- Versions: {versions_text(trials)}",
+        f"- Run: {run}, {_link(paths, folder)}",
+        "",
+    ]
+    lines += [line for detail in sweeps.details(sweep) for line in _detail(detail)]
+    spoilt = sorted(
+        f"{entry_name(t.case)}, {t.case.task}, batch {t.case.batch_size}, {units.count(t.case.threads, 'thread')}, "
+        f"block {t.placement.block}: {'; '.join(t.disturbances)}"
+        for t in trials
+        if t.disturbances and counts(t)
+    )
+    if spoilt:
+        lines += ["Disturbed, and counted all the same:", "", *(f"- {escape.markdown(line)}" for line in spoilt), ""]
+    if sweep.failures:
+        lines += ["Did not count:", "", *(_failure(failure, folder, sized=True) for failure in sweep.failures), ""]
+    return "\n".join(lines)
+
+
 def _title(section: Section) -> str:
     cpu = section.machine.cpu_model or section.machine.name
     threads = units.count(section.threads, "thread")
-    return f"{escape.markdown(section.task.name)} on {escape.markdown(cpu)}, {threads}"
+    precision = "" if section.precision == "ieee" else f", products in {section.precision}"
+    return f"{escape.markdown(section.task.name)} on {escape.markdown(cpu)}, {threads}{precision}"
 
 
 def _facts(section: Section) -> list[str]:
@@ -126,6 +196,7 @@ def _facts(section: Section) -> list[str]:
         ("Versions", versions_text(trials)),
         ("Code", "; ".join(sorted({_code(trial) for trial in trials}))),
         ("Runs", "; ".join(escape.markdown(f"{run} (profile {p}, {units.count(n, 'block')})") for run, p, n in runs)),
+        ("Ratios", escape.markdown(references(section))),
         ("Reproduce", escape.code(reproduce(section))),
     ]
     return [f"- {name}: {text}" for name, text in facts if text]
@@ -181,6 +252,7 @@ def reproduce(section: Section) -> str:
     return (
         f"bench run --profile {placement.profile} --task {section.task.name} --threads {section.threads} "
         f"--blocks {blocks} --seed {placement.plan_seed}"
+        + ("" if section.precision == "ieee" else f" --precision {section.precision}")
     )
 
 
@@ -217,8 +289,11 @@ def _link(paths: Sequence[Path], folder: Path) -> str:
     return f"[raw]({escape.url(os.path.relpath(common, folder))}/)"
 
 
-def _failure(failure: Failure, folder: Path) -> str:
+def _failure(failure: Failure, folder: Path, *, sized: bool = False) -> str:
     case = failure.case
     blocks = ", ".join(map(str, failure.blocks))
-    what = escape.markdown(f"{case.entry} ({case.device}), {failure.status} in block {blocks}: {failure.reason}")
+    size = f", {case.task}, batch {case.batch_size}, {units.count(case.threads, 'thread')}" if sized else ""
+    what = escape.markdown(
+        f"{entry_name(case)} ({case.device}){size}, {failure.status} in block {blocks}: {failure.reason}"
+    )
     return f"- {what} ({_link(failure.paths, folder)})"

@@ -2,11 +2,12 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from bench.attribution import Best, Place, best_ceilings
 from bench.contract import Device, Mode, Precision
 from bench.publish import escape, units
 from bench.record import Case, Machine, Trial
@@ -57,7 +58,10 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One table: one task on one machine with so many threads at one precision. trials: of the runs that are shown."""
+    """One table: one task on one machine with so many threads at one precision. trials: of the runs that are shown.
+
+    best: the machine's ceilings, over all records that the report was made of.
+    """
 
     task: Task
     machine: Machine
@@ -68,6 +72,7 @@ class Section:
     failures: tuple[Failure, ...]
     not_shown: int  # trials of other runs
     trials: tuple[Trial, ...]
+    best: Mapping[Place, Best]
 
 
 def sections(records: Iterable[Record]) -> list[Section]:
@@ -76,11 +81,13 @@ def sections(records: Iterable[Record]) -> list[Section]:
     A case shows one run, that with the most blocks, the newest among equals (docs/decisions/0004). Raises InputError
     where a run holds a trial twice.
     """
+    records = list(records)
+    best = best_ceilings(trial for _, trial in records)
     groups: dict[tuple[str, str, int, str], list[Record]] = defaultdict(list)
     for record in records:
         case, machine = record[1].case, record[1].machine
         groups[case.fingerprint, machine.fingerprint, case.threads, case.precision].append(record)
-    return sorted((_section(group) for group in groups.values()), key=_section_order)
+    return sorted((_section(group, best) for group in groups.values()), key=_section_order)
 
 
 def _section_order(section: Section) -> tuple[str, str, str, str, int, str]:
@@ -88,7 +95,7 @@ def _section_order(section: Section) -> tuple[str, str, str, str, int, str]:
     return task.name, task.fingerprint, machine.name, machine.fingerprint, section.threads, section.precision
 
 
-def _section(records: Sequence[Record]) -> Section:
+def _section(records: Sequence[Record], best: Mapping[Place, Best]) -> Section:
     cases: dict[CaseKey, list[Record]] = defaultdict(list)
     for record in sorted(
         records, key=lambda r: (r[1].started_utc, r[1].placement.run, r[1].placement.block, str(r[0]))
@@ -97,24 +104,20 @@ def _section(records: Sequence[Record]) -> Section:
     shown = {key: shown_run(group) for key, group in cases.items()}
     trials = tuple(sorted((t for group in shown.values() for _, t in group), key=lambda t: t.started_utc))
     rows = [_row(group, cases) for group in shown.values() if any(counts(trial) for _, trial in group)]
-    failures = [failure for group in shown.values() for failure in _failures(group)]
+    failures = [failure for group in shown.values() for failure in failures_of(group)]
     newest = trials[-1]
     return Section(
         task=newest.task,
         machine=newest.machine,
         threads=newest.case.threads,
         precision=newest.case.precision,
-        rows=tuple(sorted(rows, key=lambda row: _order(row.case))),
+        rows=tuple(sorted(rows, key=lambda row: case_order(row.case))),
         cuda_reason=_cuda_reason(rows, trials),
-        failures=tuple(sorted(failures, key=lambda f: (*_order(f.case), f.blocks))),
+        failures=tuple(sorted(failures, key=lambda f: (*case_order(f.case), f.blocks))),
         not_shown=len(records) - len(trials),
         trials=trials,
+        best=best,
     )
-
-
-def _age(record: Record) -> tuple[str, str, int, str]:
-    path, trial = record
-    return trial.started_utc, trial.placement.run, trial.placement.block, str(path)
 
 
 def shown_run(records: Sequence[Record]) -> list[Record]:
@@ -133,7 +136,8 @@ def shown_run(records: Sequence[Record]) -> list[Record]:
     return runs[max(runs, key=rank)]
 
 
-def _order(case: Case) -> tuple[int, int, bool, str, str]:
+def case_order(case: Case) -> tuple[int, int, bool, str, str]:
+    """By device and mode, the reference first, then by name."""
     mode = MODES.index(case.mode)
     return DEVICES.index(case.device), mode, case.entry != REFERENCE, case.entry, case.environment
 
@@ -184,7 +188,8 @@ def _reference(trial: Trial, cases: dict[CaseKey, list[Record]]) -> list[Trial]:
     return found[min(found)] if found else []
 
 
-def _failures(records: Sequence[Record]) -> list[Failure]:
+def failures_of(records: Sequence[Record]) -> list[Failure]:
+    """The trials of one case that do not count, by reason."""
     found: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for path, trial in records:
         if not counts(trial):
@@ -283,16 +288,17 @@ def against_texts(one: Against) -> tuple[str, ...]:
     """The cells of a row of such a table, the group first, formatted, not escaped."""
     return (
         one.group,
-        _entry_text(one.row.case),
+        entry_text(one.row.case),
         one.row.case.device,
-        units.rate_spread(one.row.summary.samples_per_second),
+        rate_text(one.row.summary),
         "reference" if one.comparison is None else entry_name(one.reference.case),
         "1" if one.comparison is None else units.ratio(one.comparison),
         "" if one.comparison is None else units.verdict(one.comparison),
     )
 
 
-def _entry_text(case: Case) -> str:
+def entry_text(case: Case) -> str:
+    """`entry_name`, and the tier where it is not as-written."""
     return entry_name(case) + ("" if case.tier == "as-written" else f" ({case.tier})")
 
 
@@ -326,9 +332,9 @@ def _texts(row: Row) -> tuple[str, ...]:
         accuracy = units.percent(seen.final_accuracy_mean, seen.final_accuracy_sd)
     return (
         case.mode,
-        _entry_text(case),
+        entry_text(case),
         case.device,
-        units.rate_spread(seen.samples_per_second) + (" (warm-up only)" if seen.warm_up_only else ""),
+        rate_text(seen),
         units.ratio(row.comparison) if row.comparison else row.no_comparison,
         units.verdict(row.comparison) if row.comparison else "",
         units.seconds(_median(seen.time_to_first_step_seconds)),
@@ -337,6 +343,31 @@ def _texts(row: Row) -> tuple[str, ...]:
         accuracy,
         units.deviation(seen.float64_deviation, seen.loss_deviation),
     )
+
+
+def rate_text(seen: Summary) -> str:
+    """Samples/s, and what must be known of them: 34,600 (33,100..35,000, n = 5; 1 disturbed)."""
+    text = units.rate_spread(seen.samples_per_second)
+    if seen.disturbed and text.endswith(")"):
+        text = f"{text[:-1]}; {len(seen.disturbed)} disturbed)"
+    return text + (" (warm-up only)" if seen.warm_up_only else "")
+
+
+def disturbances(section: Section) -> list[str]:
+    """A line for each disturbed trial of the table's rows, which all count."""
+    return [
+        f"{entry_name(row.case)} ({row.case.device}), block {one.block}: {'; '.join(one.reasons)}"
+        for row in section.rows
+        for one in row.summary.disturbed
+    ]
+
+
+def references(section: Section) -> str:
+    """Which environment's reference the ratios stand on, where the table holds several; else nothing."""
+    several = sorted({row.case.environment for row in section.rows if row.case.entry == REFERENCE})
+    if len(several) < 2:
+        return ""
+    return f"{REFERENCE} of the entry's own environment, and of {several[0] or 'the runner itself'} for all others"
 
 
 def _median(spread: Spread | None) -> float | None:
@@ -380,6 +411,7 @@ def _figures(section: Section, row: Row) -> dict[str, Any]:
         "samples_per_second_least": rates.least if rates else None,
         "samples_per_second_greatest": rates.greatest if rates else None,
         "warm_up_only": seen.warm_up_only,
+        "disturbed": len(seen.disturbed),
         "ratio_to_reference": ratio.ratio if ratio else None,
         "ratio_low": low,
         "ratio_high": high,
@@ -402,7 +434,9 @@ def _against_figures(one: Against) -> dict[str, Any]:
         "group": one.group,
         "entry": one.row.case.entry,
         "device": one.row.case.device,
+        "environment": one.row.case.environment,
         "reference": one.reference.case.entry,
+        "reference_environment": one.reference.case.environment,
         "ratio": ratio.ratio if ratio else 1.0,
         "ratio_low": low,
         "ratio_high": high,
@@ -424,28 +458,38 @@ def _csv_cell(value: Any) -> Any:
 
 
 def to_json(records: Iterable[Record]) -> str:
-    """Sections, rows and failures as JSON, figures unrounded, null where a figure is not there."""
-    document = [
-        {
-            "task": section.task.model_dump(mode="json"),
-            "machine": section.machine.model_dump(mode="json"),
-            "threads": section.threads,
-            "cuda": section.cuda_reason,
-            "rows": [_figures(section, row) for row in section.rows],
-            "like_modes": [_against_figures(one) for one in like_modes(section)],
-            "best_of": [_against_figures(one) for one in best_of(section)],
-            "failures": [
-                {
-                    "entry": f.case.entry,
-                    "device": f.case.device,
-                    "status": f.status,
-                    "reason": f.reason,
-                    "blocks": f.blocks,
-                }
-                for f in section.failures
-            ],
-            "trials_not_shown": section.not_shown,
-        }
-        for section in sections(records)
-    ]
+    """Sections and sweeps as JSON, figures unrounded, null where a figure is not there."""
+    from bench.publish import details, sweeps  # they stand on this module
+
+    records = list(records)
+    made = sections(records)
+    document = {
+        "sections": [_section_figures(section) | details.figures(section) for section in made],
+        "sweeps": [sweeps.figures(sweep) for sweep in sweeps.find(records)],
+    }
     return json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _section_figures(section: Section) -> dict[str, Any]:
+    return {
+        "task": section.task.model_dump(mode="json"),
+        "machine": section.machine.model_dump(mode="json"),
+        "threads": section.threads,
+        "precision": section.precision,
+        "cuda": section.cuda_reason,
+        "rows": [_figures(section, row) for row in section.rows],
+        "like_modes": [_against_figures(one) for one in like_modes(section)],
+        "best_of": [_against_figures(one) for one in best_of(section)],
+        "failures": [
+            {
+                "entry": f.case.entry,
+                "environment": f.case.environment,
+                "device": f.case.device,
+                "status": f.status,
+                "reason": f.reason,
+                "blocks": f.blocks,
+            }
+            for f in section.failures
+        ],
+        "trials_not_shown": section.not_shown,
+    }

@@ -10,8 +10,22 @@ from rich.markup import escape as rich_escape
 from rich.table import Table
 from rich.text import Text
 
-from bench.publish import escape, units
-from bench.publish.tables import HEADS, REFERENCE, Row, Section, against_texts, best_of, sections, texts
+from bench.publish import escape, sweeps, units
+from bench.publish.details import Detail
+from bench.publish.sweeps import Sweep
+from bench.publish.tables import (
+    HEADS,
+    REFERENCE,
+    Failure,
+    Row,
+    Section,
+    against_texts,
+    best_of,
+    disturbances,
+    entry_name,
+    sections,
+    texts,
+)
 from bench.record import Trial
 
 PLAIN_WIDTH = 10_000  # a log has no width: one line a case, so that grep finds it whole
@@ -20,23 +34,45 @@ VERDICT_STYLES = {"faster": "green", "slower": "yellow"}
 
 def print_run(trials: Iterable[Trial], console: Console) -> None:
     """Show the trials of one run."""
-    _print(sections((Path(), trial) for trial in trials), console)
+    _print(trials, console)
 
 
 def print_report(trials: Iterable[Trial], console: Console) -> None:
     """Show every table of the given trials, one run a case."""
-    _print(sections((Path(), trial) for trial in trials), console)
+    _print(trials, console)
 
 
-def _print(shown: list[Section], console: Console) -> None:
+def _print(trials: Iterable[Trial], console: Console) -> None:
+    records = [(Path(), trial) for trial in trials]
+    found = sweeps.find(records)
+    shown = [section for section in sections(records) if not sweeps.folded(section, found)]
     if console.is_terminal:
         for section in shown:
             console.print(_framed(section))
+        for sweep in found:
+            console.print(_sweep(sweep, box.SIMPLE_HEAD))
     else:
-        console.file.write(plain_text(shown))
+        console.file.write(plain_text(shown, found))
 
 
-def plain_text(shown: Iterable[Section]) -> str:
+def _sweep(sweep: Sweep, frame: box.Box | None) -> RenderableType:
+    parts = [part for detail in sweeps.details(sweep) for part in _detail(detail, frame)]
+    return Group(_text(sweeps.title(sweep), "bold"), *parts, *_failed(sweep.failures), Text(""))
+
+
+def _detail(detail: Detail, frame: box.Box | None) -> list[RenderableType]:
+    found: list[RenderableType] = [_text(detail.title, "bold")]
+    if detail.heads:
+        table = Table(box=frame, pad_edge=False)
+        for number, head in enumerate(detail.heads):
+            table.add_column(rich_escape(head), justify="right" if number and frame else "left", overflow="fold")
+        for cells in detail.rows:
+            table.add_row(*map(_text, cells))
+        found.append(table)
+    return [*found, *(_text(remark, "dim") for remark in detail.remarks)]
+
+
+def plain_text(shown: Iterable[Section], found: Iterable[Sweep] = ()) -> str:
     """The tables without frames, colours or line breaks inside a row."""
     file = io.StringIO()
     console = Console(file=file, width=PLAIN_WIDTH, color_system=None, force_terminal=False, legacy_windows=False)
@@ -45,6 +81,8 @@ def plain_text(shown: Iterable[Section]) -> str:
         for cells in texts(section):
             table.add_row(*map(_text, cells))
         console.print(Group(*_title(section), table, *_best(section), *_failures(section), Text("")))
+    for sweep in found:
+        console.print(_sweep(sweep, None))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
@@ -95,7 +133,7 @@ def _cells(row: Row) -> list[Text]:
         mean, plus_minus, sd = units.percent(seen.final_accuracy_mean, seen.final_accuracy_sd).partition(" ±")
         accuracy = Text(f"{mean}\n{plus_minus.strip()}{sd}")
     return [
-        Text(" ") + _text(row.case.entry) + Text(f"\n  n = {seen.n}", "dim"),
+        Text(" ") + _text(entry_name(row.case)) + Text(f"\n  n = {seen.n}", "dim"),
         speed,
         ratio,
         Text(
@@ -115,7 +153,7 @@ def _remarks(row: Row) -> list[Text]:
         remarks.append(units.verdict(row.comparison))
     if row.summary.warm_up_only:
         remarks.append("samples/s of the first epoch, warm-up included, as there is no other")
-    return [_text(f"{row.case.entry} ({row.case.device}): {'; '.join(remarks)}", "dim")]
+    return [_text(f"{entry_name(row.case)} ({row.case.device}): {'; '.join(remarks)}", "dim")]
 
 
 def _title(section: Section) -> list[RenderableType]:
@@ -123,6 +161,7 @@ def _title(section: Section) -> list[RenderableType]:
     size = f"batch {task.batch_size}, {units.count(task.epochs, 'epoch')}"
     runs = sorted({f"{row.profile} run {row.run}, {units.count(row.blocks, 'block')}" for row in section.rows})
     where = f"{machine.cpu_model or machine.name}, {units.count(section.threads, 'thread')}"
+    where += "" if section.precision == "ieee" else f", products in {section.precision}"
     return [
         _text(f"{task.name}: {task.title}, {size}", "bold"),
         _text("; ".join([where, *runs]) if runs else f"{where}; no trial counts"),
@@ -130,10 +169,15 @@ def _title(section: Section) -> list[RenderableType]:
 
 
 def _failures(section: Section) -> list[RenderableType]:
+    spoilt: list[RenderableType] = [_text(f"disturbed: {line}", "yellow") for line in disturbances(section)]
+    return spoilt + _failed(section.failures)
+
+
+def _failed(failures: Iterable[Failure]) -> list[RenderableType]:
     lines: list[RenderableType] = []
-    for failure in section.failures:
+    for failure in failures:
         case, blocks = failure.case, ", ".join(map(str, failure.blocks))
-        what = f"{case.entry} ({case.device}): {failure.status} in block {blocks}: {failure.reason}"
+        what = f"{entry_name(case)} ({case.device}): {failure.status} in block {blocks}: {failure.reason}"
         lines.append(_text(what, "red"))
     return lines
 

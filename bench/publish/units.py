@@ -2,7 +2,7 @@
 
 import math
 
-from bench.stats import Comparison, Spread
+from bench.stats import Comparison, Estimate, Spread
 
 MIB = 1024 * 1024
 NOT_MEASURED = "not measured"
@@ -12,6 +12,8 @@ def significant(value: float, digits: int = 3) -> str:
     """Three significant digits, thousands separators, no exponent: 123,000; 12.3; 0.00123."""
     if value == 0:
         return "0"
+    if value < 0:
+        return "-" + significant(-value, digits)
     decimals = digits - 1 - math.floor(math.log10(abs(value)))
     rounded = round(value, decimals)
     decimals = digits - 1 - math.floor(math.log10(abs(rounded)))  # 9.996 has become 10.0
@@ -50,6 +52,43 @@ def mebibytes(value_bytes: float | None) -> str:
 def percent(share: float, sd: float | None = None) -> str:
     """A share as per cent, with its standard deviation in points where there is one: 87.12 % ± 0.15"""
     return f"{100 * share:.2f} %" + ("" if sd is None else f" ± {100 * sd:.2f}")
+
+
+def share(value: float | None) -> str:
+    """A share in whole per cent, below 10 with a decimal: 42 %, 4.2 %"""
+    if value is None:
+        return NOT_MEASURED
+    return f"{100 * value:.{0 if abs(value) >= 0.0995 else 1}f} %"
+
+
+def giga(spread: Spread | None) -> str:
+    """Median (range, n) in thousand millions, without the unit."""
+    if spread is None:
+        return NOT_MEASURED
+    in_giga = Spread(median=spread.median / 1e9, least=spread.least / 1e9, greatest=spread.greatest / 1e9, n=spread.n)
+    return rate_spread(in_giga)
+
+
+def micro(value: float | None) -> str:
+    """A figure in millionths, without the unit: 0.000383 -> 383"""
+    return NOT_MEASURED if value is None else significant(value * 1e6)
+
+
+def estimate(seen: Estimate, scale: float = 1.0) -> str:
+    """Mean [95% interval], times a scale: 12.3 [11.9, 12.7]. As many decimals as show one digit of the half-width."""
+    if seen.mean is None:
+        return f"none ({seen.reason})"
+    mean = seen.mean * scale
+    if seen.interval is None:
+        return f"{significant(mean)} (no interval)"
+    low, high = (end * scale for end in seen.interval)
+    half = (high - low) / 2
+    largest = max(abs(low), abs(high))
+    if largest == 0:
+        return "0 [0, 0]"
+    least = 2 - math.floor(math.log10(largest))  # three digits, where the interval is too narrow to ask for fewer
+    decimals = max(0, least if half == 0 else min(least, 1 - math.floor(math.log10(half))))
+    return f"{mean:,.{decimals}f} [{low:,.{decimals}f}, {high:,.{decimals}f}]"
 
 
 def ratio(comparison: Comparison) -> str:

@@ -203,7 +203,7 @@ def test_the_json_holds_the_unrounded_figures_and_null_for_none() -> None:
     """Valid JSON without NaN; a single block has neither interval nor sd."""
     document = json.loads(tables.to_json(run_of(1)))
 
-    row = document[0]["rows"][1]
+    row = document["sections"][0]["rows"][1]
 
     assert [None, None, None, stats.samples_per_second(run_of(1)[1][1])] == [
         row["ratio_low"],

@@ -1,0 +1,445 @@
+"""list[(file, Trial)] -> sweeps over batch size, width and threads: their trials, lines, crossovers and parts. Pure.
+
+A sweep is what one run measured at several sizes of one task. Its sizes would be as many long tables; they stand in one
+short table instead (`folded`), but for the size that the task ships with.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import Any, Literal
+
+from bench import attribution
+from bench.attribution import LEAST_SIZES, TOLERANCE, Attribution, Crossover, Efficiency, Fit, Missing
+from bench.contract import Device, Precision
+from bench.flops import flops_per_sample
+from bench.publish import units
+from bench.publish.details import Detail, plain
+from bench.publish.tables import REFERENCE, Failure, Record, Section, case_order, entry_name, entry_text, failures_of
+from bench.record import Case, Machine, Trial
+from bench.stats import counts, spread
+from bench.task import Task, load_task, shipped_tasks
+
+Kind = Literal["batch-size", "width", "threads"]
+WIDTH = re.compile(r"(?P<base>.+)-w(?P<width>\d+)")  # what `bench run --width` calls its tasks
+LEAST_THREADS = 2
+MOST_THREAD_TABLES = 2  # more numbers of threads than these are folded
+
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """One entry of a sweep. trials: that count, in order of their records' paths. fit: None in a sweep of threads."""
+
+    case: Case
+    trials: tuple[Trial, ...]
+    fit: Fit | Missing | None
+    efficiencies: tuple[Efficiency, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """One run's sweep. points: batch sizes, widths or numbers of threads, of trials that count. threads: None for all.
+
+    task: of the first point. base: its name, without the width. entries: the reference first.
+    """
+
+    kind: Kind
+    base: str
+    task: Task
+    machine: Machine
+    device: Device
+    precision: Precision
+    threads: int | None
+    run: str
+    profile: str
+    blocks: int
+    points: tuple[int, ...]
+    entries: tuple[Swept, ...]
+    failures: tuple[Failure, ...]
+    records: tuple[Record, ...]
+
+
+def find(records: Iterable[Record]) -> list[Sweep]:
+    """Every sweep that is shown.
+
+    Of several runs of one sweep: the one with the most blocks, the newest among equals (docs/decisions/0004), and each
+    further one that has an entry which those before it have not.
+    """
+    groups: dict[Key, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in sorted(records, key=lambda r: str(r[0])):
+        for key in _keys(record[1]):
+            groups[key][record[1].placement.run].append(record)
+    return [sweep for key in sorted(groups) for sweep in _shown(key, groups[key])]
+
+
+def _keys(trial: Trial) -> list[Key]:
+    """A key for each kind of sweep that the trial can belong to; equal for all its points."""
+    case, task = trial.case, trial.task
+    where = trial.machine.fingerprint, case.device, case.precision
+    facts = task.model_dump(mode="json", exclude={"name", "title"})
+    found = [
+        (case.task, "batch-size", *where, f"{case.threads:04}", _but(facts, "batch_size")),
+        (case.task, "threads", *where, case.fingerprint),
+    ]
+    if named := WIDTH.fullmatch(case.task):
+        same = f"{len(task.layers)} {_but(facts, 'layers')}"
+        found.append((named["base"], "width", *where, f"{case.threads:04}", same))
+    return found
+
+
+def _but(facts: dict[str, Any], name: str) -> str:
+    return json.dumps({key: value for key, value in facts.items() if key != name}, sort_keys=True)
+
+
+def _point(trial: Trial, kind: Kind) -> int:
+    if kind == "width":
+        named = WIDTH.fullmatch(trial.case.task)
+        assert named is not None
+        return int(named["width"])
+    return trial.case.threads if kind == "threads" else trial.case.batch_size
+
+
+def _shown(key: Key, runs: dict[str, list[Record]]) -> list[Sweep]:
+    kind: Kind = "width" if key[1] == "width" else "threads" if key[1] == "threads" else "batch-size"
+    least = LEAST_THREADS if kind == "threads" else LEAST_SIZES
+    swept = {}
+    for run, records in runs.items():
+        points = {_point(trial, kind) for _, trial in records if counts(trial)}
+        if len(points) >= least:
+            swept[run] = records
+
+    def rank(run: str) -> tuple[int, str, str]:
+        trials = [trial for _, trial in swept[run]]
+        return len({trial.placement.block for trial in trials}), max(trial.started_utc for trial in trials), run
+
+    found: list[Sweep] = []
+    seen: set[str] = set()
+    for run in sorted(swept, key=rank, reverse=True):
+        sweep = _sweep(key[0], kind, swept[run])
+        names = {entry_name(one.case) for one in sweep.entries}
+        if not names <= seen:
+            found.append(sweep)
+            seen |= names
+    return found
+
+
+def _sweep(base: str, kind: Kind, records: Sequence[Record]) -> Sweep:
+    first = records[0][1]
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        groups[entry_name(record[1].case)].append(record)
+    entries = []
+    for group in groups.values():
+        trials = tuple(trial for _, trial in group if counts(trial))
+        if trials:
+            entries.append(
+                Swept(
+                    case=trials[0].case,
+                    trials=trials,
+                    fit=None if kind == "threads" else attribution.fit(trials, kind),
+                    efficiencies=tuple(attribution.efficiencies(trials)) if kind == "threads" else (),
+                )
+            )
+    cases: dict[Case, list[Record]] = defaultdict(list)
+    for record in records:
+        cases[record[1].case].append(record)
+    points = sorted({_point(trial, kind) for _, trial in records if counts(trial)})
+    return Sweep(
+        kind=kind,
+        base=base,
+        task=next(trial.task for _, trial in records if _point(trial, kind) == points[0]),
+        machine=first.machine,
+        device=first.case.device,
+        precision=first.case.precision,
+        threads=None if kind == "threads" else first.case.threads,
+        run=first.placement.run,
+        profile=first.placement.profile,
+        blocks=len({trial.placement.block for _, trial in records}),
+        points=tuple(points),
+        entries=tuple(sorted(entries, key=lambda one: (one.case.entry != REFERENCE, *case_order(one.case)))),
+        failures=tuple(failure for group in cases.values() for failure in failures_of(group)),
+        records=tuple(records),
+    )
+
+
+def folded(section: Section, sweeps: Iterable[Sweep]) -> bool:
+    """Whether a section shows nothing but points of sweeps, so that its table is left to theirs.
+
+    The size that a shipped task has by itself keeps its table: there stand accuracy, memory and all that a sweep's
+    table has no room for.
+    """
+    if section.task.name in shipped_tasks() and load_task(section.task.name).batch_size == section.task.batch_size:
+        many = [s for s in sweeps if s.kind == "threads" and len(s.points) > MOST_THREAD_TABLES]
+        return section.threads not in (1, section.machine.cores) and _within(section, many)
+    return _within(section, [s for s in sweeps if s.kind != "threads"])
+
+
+def _within(section: Section, sweeps: Iterable[Sweep]) -> bool:
+    inside = {_identity(trial) for sweep in sweeps for _, trial in sweep.records}
+    return all(_identity(trial) in inside for trial in section.trials)
+
+
+def _identity(trial: Trial) -> tuple[str, int, Case]:
+    return trial.placement.run, trial.placement.block, trial.case
+
+
+# --- for people ---------------------------------------------------------------------------------------------------
+
+
+def title(sweep: Sweep) -> str:
+    """mlp over batch size, cpu, 1 thread"""
+    over = {"batch-size": "batch size", "width": "width", "threads": "threads"}[sweep.kind]
+    threads = "" if sweep.threads is None else f", {units.count(sweep.threads, 'thread')}"
+    precision = "" if sweep.precision == "ieee" else f", {sweep.precision}"
+    batch = "" if sweep.kind == "batch-size" else f", batch {sweep.task.batch_size}"
+    return f"{sweep.base} over {over}, {sweep.device}{threads}{batch}{precision}"
+
+
+def details(sweep: Sweep) -> list[Detail]:
+    """The tables of a sweep."""
+    if sweep.kind == "threads":
+        return [_threads(sweep)]
+    found = [_times(sweep), _fits(sweep), _crossovers(sweep), _attributions(sweep)]
+    return [detail for detail in found if detail is not None]
+
+
+def _threads(sweep: Sweep) -> Detail:
+    rows = []
+    for one in sweep.entries:
+        by_threads = {seen.threads: seen for seen in one.efficiencies}
+        rows.append((entry_text(one.case), *(_efficiency(by_threads.get(point)) for point in sweep.points)))
+    bases = sorted({seen.base for one in sweep.entries for seen in one.efficiencies})
+    return Detail(
+        title="Parallel efficiency",
+        note="Samples/s, median, and what N threads reach of N times the speed of "
+        f"{' or '.join(units.count(base, 'thread') for base in bases)}, with its 95% interval over blocks.",
+        heads=("Entry", *(units.count(point, "thread") for point in sweep.points)),
+        rows=tuple(rows),
+    )
+
+
+def _efficiency(seen: Efficiency | None) -> str:
+    if seen is None:
+        return units.NOT_MEASURED
+    rate = units.rate(seen.rate.median)
+    if seen.threads == seen.base:
+        return rate
+    if seen.value is None or seen.interval is None:
+        return f"{rate}; {units.share(seen.value)} ({seen.reason})"
+    low, high = seen.interval
+    return f"{rate}; {units.share(seen.value)} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def _times(sweep: Sweep) -> Detail:
+    """Entries by points: the time of a step."""
+    rows = []
+    for one in sweep.entries:
+        cells = []
+        for point in sweep.points:
+            of = spread(attribution.seconds_per_step(t) for t in one.trials if _point(t, sweep.kind) == point)
+            cells.append(units.NOT_MEASURED if of is None else f"{units.micro(of.median)} (n = {of.n})")
+        rows.append((entry_text(one.case), *cells))
+    what = "Batch" if sweep.kind == "batch-size" else "Width"
+    return Detail(
+        title="Time of a step, µs",
+        note="Medians over trials.",
+        heads=("Entry", *(f"{what} {point}" for point in sweep.points)),
+        rows=tuple(rows),
+    )
+
+
+def _fits(sweep: Sweep) -> Detail:
+    width = sweep.kind == "width"
+    rows = []
+    for one in sweep.entries:
+        seen = one.fit
+        if not isinstance(seen, Fit):
+            rows.append((entry_text(one.case), f"none ({seen.reason if seen else ''})", *[""] * 4))
+            continue
+        held = seen.held_out
+        told = f"{units.share(held.largest)}" + ("" if held.holds else f", beyond {TOLERANCE:.0%}")
+        blocks = f"{len(seen.blocks)}" + (f" ({seen.incomplete} lack a size)" if seen.incomplete else "")
+        rows.append(
+            (
+                entry_text(one.case),
+                units.estimate(seen.overhead, 1e6),
+                units.estimate(seen.work, 1e12 if width else 1e9),
+                told,
+                units.share(seen.misfit),
+                blocks,
+            )
+        )
+    x = "operations of the step's products" if width else "batch size"
+    return Detail(
+        title=f"Time of a step = overhead + work × {x}",
+        note="Least squares of the relative errors, a line in each block; mean and 95% interval over blocks. Held out: "
+        "the largest error of the sizes between, predicted by a line that was fitted without them. Misfit: the largest "
+        "distance of a mean from the line. An overhead below 0 says that the times are no line.",
+        heads=(
+            "Entry",
+            "Overhead, µs [95%]",
+            "Work, ps an operation [95%]" if width else "Work, ns a sample [95%]",
+            "Held out",
+            "Misfit",
+            "Blocks",
+        ),
+        rows=tuple(rows),
+    )
+
+
+def crossovers(sweep: Sweep) -> list[Crossover]:
+    """Every pair of entries that has lines at the same sizes."""
+    fits = [one.fit for one in sweep.entries if isinstance(one.fit, Fit)]
+    found = [attribution.crossover(a, b) for a, b in combinations(fits, 2)]
+    return [one for one in found if isinstance(one, Crossover)]
+
+
+def _crossovers(sweep: Sweep) -> Detail | None:
+    """The pairs that cross or are not told apart as a table, all others in a line for each entry."""
+    found = crossovers(sweep)
+    if not found:
+        return None
+    rows, faster = [], defaultdict(list)
+    for one in found:
+        if one.verdict == "a-faster":
+            faster[entry_name(one.a)].append(entry_name(one.b))
+        elif one.verdict == "b-faster":
+            faster[entry_name(one.b)].append(entry_name(one.a))
+        else:
+            rows.append((entry_name(one.a), entry_name(one.b), crossover_text(one, sweep)))
+    remarks = [f"{name} is faster at every size measured than {', '.join(slower)}" for name, slower in faster.items()]
+    for one in found:
+        if one.contradicted:
+            sizes = ", ".join(_size_text(size, sweep) for size in one.contradicted)
+            remarks.append(
+                f"{entry_name(one.a)} and {entry_name(one.b)}: the times themselves say otherwise at {sizes}"
+            )
+    return Detail(
+        title="Crossovers",
+        note="Where the lines of two entries cross between the least and the greatest size measured, with Fieller's "
+        "95% interval over blocks." + ("" if rows else " No pair crosses, and each is told apart at every size."),
+        heads=("Entry", "Other entry", "Which is faster") if rows else (),
+        rows=tuple(rows),
+        remarks=tuple(remarks),
+    )
+
+
+def crossover_text(one: Crossover, sweep: Sweep) -> str:
+    """numpy below 98.2 [91, 105], torch-eager above"""
+    names = {"a": entry_name(one.a), "b": entry_name(one.b)}
+    if one.at is not None and one.interval is not None and one.faster_low and one.faster_high:
+        low, high = (_size_text(end, sweep) for end in one.interval)
+        where = f"{_size_text(one.at, sweep)} [{low}, {high}]"
+        return f"{names[one.faster_low]} below {where}, {names[one.faster_high]} above"
+    ends = [
+        f"{names[side]} at {_size_text(size, sweep)}"
+        for side, size in ((one.faster_low, one.low), (one.faster_high, one.high))
+        if side is not None
+    ]
+    why = f" ({one.reason})" if one.reason else ""
+    return f"not told apart{why}" + (f", but {ends[0]}" if ends else "")
+
+
+def _size_text(size: float, sweep: Sweep) -> str:
+    """A batch size as it is; operations of a step as the width that has as many, between the two nearest measured."""
+    if sweep.kind == "batch-size":
+        return units.significant(size)
+    known = sorted({(flops_per_sample(t.task) * t.case.batch_size, _point(t, "width")) for _, t in sweep.records})
+    for (x0, w0), (x1, w1) in pairwise(known):
+        if x0 <= size <= x1:
+            return f"width {units.significant(w0 + (w1 - w0) * (size - x0) / (x1 - x0))}"
+    return f"{units.significant(size / 1e6)} million operations"
+
+
+def attributions(sweep: Sweep, size: int) -> list[Attribution]:
+    """Every entry beside the reference at a batch size."""
+    first, *others = sweep.entries
+    found = [attribution.attribute(first.trials, one.trials, size) for one in others]
+    return [one for one in found if isinstance(one, Attribution)]
+
+
+def shown_size(sweep: Sweep) -> int:
+    """The batch size whose gaps are shown: the task's own where it was measured, else the middle one."""
+    if sweep.base in shipped_tasks() and (own := load_task(sweep.base).batch_size) in sweep.points:
+        return own
+    return sweep.points[len(sweep.points) // 2]
+
+
+PARTS = {
+    "products": "Kernels: products",
+    "other work": "Kernels: the rest",
+    "overhead": "Overhead of a step",
+    "gather": "Gather",
+    "remainder": "Remainder",
+}
+
+
+def _attributions(sweep: Sweep) -> Detail | None:
+    if sweep.kind != "batch-size" or len(sweep.entries) < 2:
+        return None
+    size = shown_size(sweep)
+    found = attributions(sweep, size)
+    if not found:
+        return None
+    names = [name for name in PARTS if any(part.name == name for one in found for part in one.parts)]
+    rows, notes = [], []
+    for one in found:
+        parts = {part.name: part.seconds for part in one.parts}
+        adds_up = "gap not told apart from 0" if one.unexplained else "by definition: no sweep"
+        if one.adds_up is not None:
+            adds_up = "yes" if one.adds_up else f"NO: beyond {TOLERANCE:.0%} of the gap"
+        rows.append(
+            (
+                entry_text(one.b),
+                units.estimate(one.gap, 1e6),
+                *(units.estimate(parts[name], 1e6) if name in parts else "" for name in names),
+                units.estimate(one.unexplained, 1e6) if one.unexplained else "",
+                adds_up,
+            )
+        )
+        notes += [f"{entry_name(one.b)}: {note}" for note in one.notes]
+    return Detail(
+        title=f"What makes the gap to {entry_name(sweep.entries[0].case)} at batch {size}",
+        note="Microseconds a step more (or, below 0, less) than it takes; means and 95% intervals over blocks. "
+        "Products: each timed alone. The rest of the kernels grows with the batch, the overhead does not: the sweep "
+        "tells them apart.",
+        heads=("Entry", "Gap, µs", *(PARTS[name] for name in names), "Unexplained", "Adds up"),
+        rows=tuple(rows),
+        remarks=tuple(notes),
+    )
+
+
+# --- for machines -------------------------------------------------------------------------------------------------
+
+
+def figures(sweep: Sweep) -> dict[str, Any]:
+    """A sweep as plain values, unrounded: attributions of each pair at every batch size."""
+    pairs = []
+    if sweep.kind == "batch-size":
+        for a, b in combinations(sweep.entries, 2):
+            pairs += [attribution.attribute(a.trials, b.trials, size) for size in sweep.points]
+    return {
+        "kind": sweep.kind,
+        "base": sweep.base,
+        "task": sweep.task.model_dump(mode="json"),
+        "machine": sweep.machine.fingerprint,
+        "device": sweep.device,
+        "precision": sweep.precision,
+        "threads": sweep.threads,
+        "run": sweep.run,
+        "profile": sweep.profile,
+        "blocks": sweep.blocks,
+        "points": sweep.points,
+        "reference": entry_name(sweep.entries[0].case),
+        "fits": [plain(one.fit) | {"entry": entry_name(one.case)} for one in sweep.entries if one.fit is not None],
+        "efficiencies": [
+            plain(seen) | {"entry": entry_name(one.case)} for one in sweep.entries for seen in one.efficiencies
+        ],
+        "crossovers": plain(crossovers(sweep)),
+        "attributions": [plain(one) for one in pairs if isinstance(one, Attribution)],
+    }
