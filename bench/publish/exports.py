@@ -18,7 +18,6 @@ from bench.publish import escape, tables
 from bench.publish.tables import Record, Row, Section
 from bench.record import Case, Trial
 from bench.stats import (
-    Spread,
     counts,
     is_warm_up_only,
     samples_per_second,
@@ -133,6 +132,8 @@ MEASURES: tuple[Measure, ...] = (
     ),
 )
 
+RATIO = f"ratio-to-{tables.REFERENCE}"  # of samples/s, paired by block, from the tables
+
 # Of pytest-benchmark's file, which holds times alone: what one round of each group took.
 TIMES: tuple[tuple[str, Callable[[Trial], float | None]], ...] = (
     ("training step", seconds_per_step),
@@ -173,12 +174,44 @@ def _of_one_machine(records: Sequence[Record]) -> list[tuple[Section, Row, tuple
     return _counted(records)
 
 
-def _measures(trials: Sequence[Trial]) -> Iterator[tuple[Measure, Spread]]:
-    """Every measure that these trials have, with its spread over them."""
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A measure of one case, and between what it lies; None where that cannot be told. n: trials or pairs."""
+
+    name: str
+    unit: str
+    more_is_better: bool
+    value: float
+    bounds: tuple[float, float] | None
+    n: int
+
+
+def _figures(row: Row, trials: Sequence[Trial]) -> Iterator[Figure]:
+    """Every measure that these trials have: the median, within the range of the trials where there are several.
+
+    Of the ratio to the reference, the 95% interval: the one figure here that another job's machine leaves alone.
+    """
     for measure in MEASURES:
-        found = spread(measure.of_trial(trial) for trial in trials)
-        if found is not None:
-            yield measure, found
+        seen = spread(measure.of_trial(trial) for trial in trials)
+        if seen is not None:
+            yield Figure(
+                name=measure.name,
+                unit=measure.unit,
+                more_is_better=measure.more_is_better,
+                value=seen.median,
+                bounds=(seen.least, seen.greatest) if seen.n > 1 else None,
+                n=seen.n,
+            )
+    seen_ratio = row.comparison
+    if seen_ratio is not None and seen_ratio.ratio is not None:
+        yield Figure(
+            name=RATIO,
+            unit="ratio",
+            more_is_better=True,
+            value=seen_ratio.ratio,
+            bounds=seen_ratio.interval,
+            n=seen_ratio.pairs,
+        )
 
 
 def _json(document: Any) -> str:
@@ -186,16 +219,16 @@ def _json(document: Any) -> str:
 
 
 def to_bmf(records: Sequence[Record]) -> str:
-    """Bencher Metric Format: of each case every measure, the median, with the least and the greatest of its trials.
+    """Bencher Metric Format: of each case every measure, with what it lies between as lower and upper value.
 
-    A single trial has no range, and none is made up. Raises InputError where nothing counts, or of several machines.
+    A single trial has no bounds, and none are made up. Raises InputError where nothing counts, or of several machines.
     """
     document: dict[str, dict[str, dict[str, float]]] = {}
     for _, row, trials in _of_one_machine(records):
         of_case = document.setdefault(series_name(row.case), {})
-        for measure, seen in _measures(trials):
-            bounds = {"lower_value": seen.least, "upper_value": seen.greatest} if seen.n > 1 else {}
-            of_case[measure.name] = {"value": seen.median} | bounds
+        for figure in _figures(row, trials):
+            low_high = () if figure.bounds is None else zip(("lower_value", "upper_value"), figure.bounds, strict=True)
+            of_case[figure.name] = {"value": figure.value, **dict(low_high)}
     return _json(document)
 
 
@@ -207,15 +240,15 @@ def to_github_action_benchmark(records: Sequence[Record], direction: Direction) 
     """
     document = [
         {
-            "name": f"{series_name(row.case)} {measure.name}",
-            "unit": measure.unit,
-            "value": seen.median,
-            "range": f"{seen.least:g}..{seen.greatest:g}",
-            "extra": f"median of n = {seen.n}\nrun {row.run}\n{section.machine.name}",
+            "name": f"{series_name(row.case)} {figure.name}",
+            "unit": figure.unit,
+            "value": figure.value,
+            "range": "unknown" if figure.bounds is None else f"{figure.bounds[0]:g}..{figure.bounds[1]:g}",
+            "extra": f"n = {figure.n}\nrun {row.run}\n{section.machine.name}",
         }
         for section, row, trials in _of_one_machine(records)
-        for measure, seen in _measures(trials)
-        if measure.more_is_better == (direction == "bigger")
+        for figure in _figures(row, trials)
+        if figure.more_is_better == (direction == "bigger")
     ]
     return _json(document)
 
@@ -258,7 +291,7 @@ def to_pytest_benchmark(records: Sequence[Record]) -> str:
 def _benchmark(row: Row, what: str, values: Sequence[float], trials: Sequence[Trial]) -> dict[str, Any]:
     case = row.case
     where = "-".join(series_name(case).split("/")[2:])
-    figures = {measure.name.replace("-", "_"): seen.median for measure, seen in _measures(trials)}
+    figures = {figure.name.replace("-", "_"): figure.value for figure in _figures(row, trials)}
     return {
         "group": f"{case.task}-{case.fingerprint[:8]} {where}: {what}",
         "name": f"{case.entry}[{where}]",
@@ -333,6 +366,16 @@ def to_openmetrics(records: Sequence[Record]) -> str:
                 labels = _labels(section, row.case) | {"stat": stat}
                 samples.append(_sample(measure.metric, labels, getattr(seen, stat) * measure.metric_scale))
         lines += _family(measure.metric, measure.metric_unit, measure.text, samples)
+    samples = [
+        _sample("evenhand_speed_ratio", _labels(s, row.case) | {"reference": tables.REFERENCE, "stat": stat}, value)
+        for s, row, _ in rows
+        if row.comparison is not None and row.comparison.ratio is not None
+        for stat, value in zip(
+            ("point", "low", "high"), (row.comparison.ratio, *(row.comparison.interval or ())), strict=False
+        )
+    ]
+    text = "Samples/s over the reference's in the same run, with its 95% interval."
+    lines += _family("evenhand_speed_ratio", "ratio", text, samples)
     samples = []
     for section in sections:
         tally: dict[tuple[Case, str], int] = {}

@@ -176,8 +176,9 @@ def test_bmf_is_what_bencher_s_schema_says() -> None:
     jsonschema.Draft7Validator(BMF_SCHEMA).validate(document)
 
     assert 2 == len(document)
-    for case in document.values():
-        assert {"throughput", "latency", "time-to-first-step", "peak-memory", "final-accuracy"} == set(case)
+    for name, case in document.items():
+        ratio = set() if "torch-eager" in name else {exports.RATIO}
+        assert {"throughput", "latency", "time-to-first-step", "peak-memory", "final-accuracy"} | ratio == set(case)
         assert all(one["lower_value"] <= one["value"] <= one["upper_value"] for one in case.values())
 
 
@@ -216,7 +217,7 @@ def test_each_direction_has_its_own_measures() -> None:
     bigger = measures_of(exports.to_github_action_benchmark(results(), "bigger"))
     smaller = measures_of(exports.to_github_action_benchmark(results(), "smaller"))
 
-    assert {"throughput", "final-accuracy"} == bigger
+    assert {"throughput", "final-accuracy", exports.RATIO} == bigger
     assert {"latency", "time-to-first-step", "peak-memory"} == smaller
 
 
@@ -273,6 +274,22 @@ def test_a_series_of_two_machines_is_refused(made) -> None:
     other = make_trial(machine=make_machine(fingerprint="machine-1", name="otherbox"))
     with pytest.raises(InputError, match=r"have 2: otherbox \(machine-1\), testbox \(machine-0\); take one with"):
         made(results(other))
+
+
+def test_the_ratio_is_that_of_the_tables() -> None:
+    """With its 95% interval as bounds: numpy takes half the time here, so its ratio is 2 in every format."""
+    (section,) = tables.sections(results())
+    (comparison,) = [row.comparison for row in section.rows if row.case.entry == "numpy"]
+    bmf = json.loads(exports.to_bmf(results()))[exports.series_name(results()[5][1].case)][exports.RATIO]
+    found = {
+        s.labels["stat"]: s.value for s in metrics(exports.to_openmetrics(results()))["evenhand_speed_ratio"].samples
+    }
+
+    assert comparison is not None
+    assert comparison.interval is not None
+    assert pytest.approx(2.0) == comparison.ratio
+    assert (comparison.ratio, *comparison.interval) == (bmf["value"], bmf["lower_value"], bmf["upper_value"])
+    assert (comparison.ratio, *comparison.interval) == (found["point"], found["low"], found["high"])
 
 
 def test_a_changed_task_begins_a_new_series() -> None:
