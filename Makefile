@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python -m
 PROFILE ?= quick
 .DEFAULT_GOAL := help
 
-.PHONY: help setup bench report test lint format generate overhead speed mutations bench-steps clean
+.PHONY: help setup setup-cuda bench report test lint format generate overhead speed mutations bench-steps clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,14 @@ $(STAMP): pyproject.toml constraints.txt bench/__init__.py
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[torch,tensorflow,keras,jax,sklearn,dev]'
+	@touch $@
+
+# PyTorch and TensorFlow bring libraries of two CUDA releases, and one overwrites files of the other: each gets its own.
+setup-cuda: $(foreach f,torch tensorflow jax,.venv-$(f)/.setup) ## Make .venv-torch, .venv-tensorflow, .venv-jax for CUDA
+
+.venv-%/.setup: pyproject.toml constraints.txt bench/__init__.py
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*-cuda]'
 	@touch $@
 
 bench: setup ## Train, measure and compare on real data (PROFILE=smoke|quick|full)
@@ -55,4 +63,4 @@ bench-steps: setup ## Each entry's training step as a pytest-benchmark (ARGS='-k
 	$(RUN) pytest tests/perf/test_steps.py --benchmark-only $(ARGS)
 
 clean: ## Remove .venv and caches, keep results
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+	rm -rf $(VENV) .venv-torch .venv-tensorflow .venv-jax .mypy_cache .ruff_cache .pytest_cache build *.egg-info

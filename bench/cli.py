@@ -23,7 +23,8 @@ from bench import __version__, plan, publish, record, runner, store
 from bench.certificate import LIMITS
 from bench.commands.common import ROOT, JsonOption, ResultsOption, note, out, stdout
 from bench.commands.export import export
-from bench.doctor import examine, unfit
+from bench.commands.gate import gate
+from bench.doctor import examine, examine_cuda, unfit
 from bench.errors import InputError
 from bench.estimate import Estimator
 from bench.inputs import check_data
@@ -88,9 +89,24 @@ def list_(as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def doctor(results: ResultsOption = Path("results"), as_json: JsonOption = False) -> None:
+def doctor(
+    device: Annotated[str, typer.Option(help="cuda: the checks for a machine with a GPU as well.")] = "cpu",
+    python: Annotated[
+        list[str] | None, typer.Option(help="FRAMEWORK=PATH: the Python of its entries; may be repeated.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A file with [python]; evenhand.toml where there is one.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="UUID or number of the card.")] = None,
+    results: ResultsOption = Path("results"),
+    as_json: JsonOption = False,
+) -> None:
     """Is this machine fit to measure on? Findings with remedies; exit 1 where one of them is an error."""
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"--device {device!r}: no such device; take cpu or cuda")
     findings = examine(results)
+    if device == "cuda":
+        given = read_interpreters(python or [], config)
+        named = {f"{one.framework}:{one.label}" if one.label else one.framework: one.python for one in given}
+        findings += examine_cuda(card=gpu, pythons=named)
     if as_json:
         out(json.dumps([finding.model_dump() for finding in findings], indent=1))
     else:
@@ -305,6 +321,11 @@ def run(
         machine = read_machine()
         folder = folder or store.create_run(results, chosen, machine.name)
         started = time.monotonic()
+        findings = examine(results, sample_seconds=0.2)  # short: a run is not to wait for its doctor
+        store.write_findings(folder, [finding.model_dump(mode="json") for finding in findings])
+        for finding in findings:
+            if finding.severity in ("warning", "error"):
+                note(f"{finding.name}: {finding.message}" + (f"; {finding.remedy}" if finding.remedy else ""))
         certified = len(list(folder.glob("certificate_*.json")))
         trials = _run_with_progress(chosen, folder, estimator, machine)
         seconds = time.monotonic() - started
@@ -354,7 +375,9 @@ def _estimate(chosen: Plan, folder: Path | None, estimator: Estimator, todo: lis
 
 def _describe(trial: Trial) -> str:
     c = trial.case
-    what = f"block {trial.placement.block}  {c.task}  {c.entry}  {c.device}  {c.threads} thread(s)"
+    entry = c.entry + (f" [{c.environment}]" if c.environment else "")
+    what = f"block {trial.placement.block}  {c.task}  {entry}  {c.device}  {c.threads} thread(s)"
+    what += "" if c.precision == "ieee" else f"  {c.precision}"
     return f"{what}: {trial.status}" + (f": {trial.reason}" if trial.reason else f" in {trial.worker_seconds:.1f} s")
 
 
@@ -550,6 +573,7 @@ def schema(
 
 
 app.command()(export)
+app.command()(gate)
 
 
 def main() -> None:

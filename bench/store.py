@@ -7,7 +7,9 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bench.errors import InputError
 from bench.record import Case, Certificate, Plan, Proof, Suite, Trial, compact_json, read_value
@@ -128,6 +130,16 @@ def write_trial(folder: Path, trial: Trial) -> Path:
     path = folder / trial_file(trial.case, trial.placement.block)
     refuse_stub(path, trial.machine.gpu_driver, trial.gpu.driver if trial.gpu else None)
     write_once(path, trial.to_json())
+    return path
+
+
+def write_findings(folder: Path, findings: list[dict[str, Any]]) -> Path:
+    """Keep what the doctor found before a run's trials; each time that a run is taken up again has findings of its own.
+
+    Returns the file: doctor-YYYYMMDDTHHMMSS.json.
+    """
+    path = folder / f"doctor-{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
+    write_once(path, compact_json(findings))
     return path
 
 

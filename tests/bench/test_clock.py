@@ -4,6 +4,8 @@ import hashlib
 import json
 import subprocess
 import sys
+import threading
+import time
 from statistics import median
 
 import numpy as np
@@ -120,3 +122,40 @@ def test_twice_the_steps_of_a_real_entry_take_twice_the_time() -> None:
     trainer = torch.build(task, initial_params(task, 0), small_data(task, 64))
 
     assert 1.6 < ratio(trainer, 40) < 2.5
+
+
+class Late:
+    """A trainer whose device is still at work when train() returns: 50 ms each call."""
+
+    def __init__(self) -> None:
+        self.work: list[threading.Thread] = []
+
+    def train(self, batches: np.ndarray) -> np.ndarray:
+        self.work.append(threading.Thread(target=time.sleep, args=(0.05,)))
+        self.work[-1].start()
+        return np.ones(len(batches), dtype=np.float32)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        return np.zeros((len(images), 10), dtype=np.float32)
+
+    def synchronize(self) -> None:
+        for one in self.work:
+            one.join()
+
+
+def late_window(*, wait: bool) -> float:
+    """Seconds of a window of that trainer, with and without the wait."""
+    trainer = Late()
+    watch = Watch(synchronize=trainer.synchronize if wait else lambda: None, sensors=False)
+    images, labels = np.zeros((1, 784), np.float32), np.zeros(1, np.int64)
+    return _epoch(trainer, np.zeros((3, 1), np.int64), [], images, labels, 10, watch).window_seconds  # type: ignore[arg-type]
+
+
+def test_the_clock_waits_for_a_device_that_is_still_at_work() -> None:
+    """An entry whose losses arrive before its last update has ended wins nothing by it."""
+    assert late_window(wait=True) >= 0.05
+
+
+def test_without_the_wait_the_work_would_be_missed() -> None:
+    """The check above can fail."""
+    assert late_window(wait=False) < 0.05

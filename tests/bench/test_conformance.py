@@ -5,7 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bench.conformance import ContractBroken, check_module, checked_logits, checked_losses, checked_params
+from bench.conformance import (
+    ContractBroken,
+    check_module,
+    check_placement,
+    checked_logits,
+    checked_losses,
+    checked_params,
+)
+from bench.contract import Refusal
 from bench.task import load_task
 
 TASK = load_task("mlp-tiny").changed(layers=(784, 3, 10))
@@ -89,3 +97,33 @@ def test_a_module_that_is_no_entry_is_named(changes: dict, message: str) -> None
 
     with pytest.raises(ContractBroken, match=message):
         check_module(SimpleNamespace(**whole | changes), "mine")
+
+
+def placed(**where: str) -> SimpleNamespace:
+    """A trainer whose tensors lie there."""
+    return SimpleNamespace(placement=lambda: where)
+
+
+def test_tensors_on_the_device_of_the_case_pass() -> None:
+    """On either device; on the CPU an entry need not tell."""
+    check_placement(placed(weight="cpu", images="cpu"), "cpu")
+    check_placement(placed(weight="cuda"), "cuda")
+    check_placement(SimpleNamespace(), "cpu")
+
+
+def test_a_tensor_left_on_the_cpu_is_named() -> None:
+    """One of them is enough: its copies would be in the time of every step."""
+    with pytest.raises(ContractBroken, match=r"must lie on cuda; placement\(\) tells of momentum on cpu"):
+        check_placement(placed(weight="cuda", momentum="cpu"), "cuda")
+
+
+def test_an_entry_that_names_no_tensor_has_shown_nothing() -> None:
+    """An empty list must not pass for all of them."""
+    with pytest.raises(ContractBroken, match="no tensor at all"):
+        check_placement(placed(), "cpu")
+
+
+def test_an_entry_that_does_not_tell_is_refused_on_cuda() -> None:
+    """A silent fall-back to the CPU would look just so."""
+    with pytest.raises(Refusal, match="nothing shows that it is CUDA"):
+        check_placement(SimpleNamespace(), "cuda")

@@ -1,10 +1,23 @@
 """The evaluation that all share, and windows in which nothing but training may happen."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from bench.conformance import ContractBroken
-from bench.measure import _refuse_compilation, accuracy, compilations
+from bench.contract import Settings
+from bench.measure import (
+    Watch,
+    _device_memory,
+    _gather,
+    _refuse_above_ceiling,
+    _refuse_compilation,
+    accuracy,
+    compilations,
+)
+from bench.record import Figure, Measurements
+from tests.make import make_trial
 
 
 def test_accuracy_is_the_share_of_rows_whose_largest_logit_is_the_labels() -> None:
@@ -36,3 +49,50 @@ def test_a_compilation_inside_a_window_fails_the_trial() -> None:
     """Its seconds would be the compiler's."""
     with pytest.raises(ContractBroken, match=r"1 program\(s\) traced or compiled inside the window of epoch 2"):
         _refuse_compilation(1, "the window of epoch 2")
+
+
+def achieved(flops_per_second: float) -> Measurements:
+    """A trial's measurements with this ceiling; its training does 0.42 GFLOP/s."""
+    found = make_trial(seconds=60.0).measurements
+    assert found is not None
+    ceiling = found.ceiling.model_copy(update={"flops_per_second": Figure(value=flops_per_second)})
+    return found.model_copy(update={"ceiling": ceiling})
+
+
+def test_a_training_below_its_ceiling_counts() -> None:
+    """As it should be."""
+    _refuse_above_ceiling(achieved(1e9), make_trial().task)
+
+
+def test_a_training_above_its_ceiling_fails() -> None:
+    """A share of over 100%: the work was not done, or the clock is wrong."""
+    with pytest.raises(
+        ContractBroken, match=r"the training did 4\.\d+e\+08 FLOP/s, the framework's best product 1e\+08"
+    ):
+        _refuse_above_ceiling(achieved(1e8), make_trial().task)
+
+
+def test_the_device_is_waited_for_at_both_ends_of_the_gather() -> None:
+    """Work that was still under way would count, or work of the gather be left out."""
+    seen: list[str] = []
+    trainer = SimpleNamespace(gather=lambda rows: seen.append(f"gather {len(rows)}"))
+    watch = Watch(synchronize=lambda: seen.append("wait"), sensors=False)
+    found = _gather(trainer, np.zeros((5, 1), np.int64), watch)  # type: ignore[arg-type]
+
+    assert ["gather 4", *["wait", "gather 4", "wait"] * 3] == seen
+    assert found.value is not None
+
+
+def test_memory_of_the_device_is_the_frameworks_own_or_null() -> None:
+    """Never 0 where there is no device, or where the framework does not tell."""
+    tells = SimpleNamespace(device_memory=lambda: {"peak_allocated_bytes": 5})
+    cpu, cuda = (Settings(device=device, threads=1) for device in ("cpu", "cuda"))  # type: ignore[arg-type]
+    found = {
+        "cpu": _device_memory(tells, cpu),  # type: ignore[arg-type]
+        "cuda": _device_memory(tells, cuda),  # type: ignore[arg-type]
+        "silent": _device_memory(SimpleNamespace(), cuda),  # type: ignore[arg-type]
+    }
+
+    assert [(None, "not on CUDA")] * 2 == [(f.value, f.reason) for f in found["cpu"]]
+    assert [(5, None), (None, "the framework does not tell")] == [(f.value, f.reason) for f in found["cuda"]]
+    assert [(None, "the framework does not tell")] * 2 == [(f.value, f.reason) for f in found["silent"]]

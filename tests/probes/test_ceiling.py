@@ -66,7 +66,7 @@ def module(seconds: float, call_seconds: float = 0.0) -> Any:
 
 
 def test_the_time_of_a_product_is_told_without_that_of_its_call() -> None:
-    """100 us a product and 1 ms a call: a product is timed as 100 us, the least of five on a machine that may be busy."""
+    """100 us a product and 1 ms a call: it is timed as 100 us, of several the least, for a machine may be busy."""
     found = measure_ceiling(module(1e-4, 1e-3), TASK, 1)
 
     assert 0.8e-4 < min(product.seconds for product in found.products) < 1.3e-4
