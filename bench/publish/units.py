@@ -75,7 +75,10 @@ def micro(value: float | None) -> str:
 
 
 def estimate(seen: Estimate, scale: float = 1.0) -> str:
-    """Mean [95% interval], times a scale: 12.3 [11.9, 12.7]. As many decimals as show one digit of the half-width."""
+    """Mean [95% interval], times a scale: 12.3 [11.9, 12.7].
+
+    As many decimals as show two digits of the half-width, and three digits of the larger end at most.
+    """
     if seen.mean is None:
         return f"none ({seen.reason})"
     mean = seen.mean * scale

@@ -199,3 +199,34 @@ def test_without_results_the_project_table_says_so() -> None:
     actual = markdown.project_table([], Path())
 
     assert actual == "No results of the task mlp yet; make some with `make bench`."
+
+
+def test_a_table_of_tf32_says_so_and_how_to_run_it_again() -> None:
+    """In its title, never beside the other precision."""
+    text = readme([*three_blocks(), make_record(make_trial(precision="tf32"))])
+
+    assert "## mlp on Example CPU 9000, 2 threads, products in tf32\n" in text
+    assert "--seed 7 --precision tf32`" in text
+    assert "## mlp on Example CPU 9000, 2 threads\n" in text
+
+
+def test_disturbed_trials_stand_under_their_table() -> None:
+    """With their reasons, and as counted."""
+    path, trial = make_record(make_trial())
+
+    text = readme([(path, trial.model_copy(update={"disturbances": ["steal of 0.4 s"]}))])
+
+    assert "Disturbed, and counted all the same:\n\n- torch-eager (cpu), block 0: steal of 0.4 s\n" in text
+    assert "Disturbed" not in readme(three_blocks())
+
+
+def test_the_project_table_is_of_the_tasks_own_size() -> None:
+    """A larger run of a sweep's other size does not take its place, and details stay with the results."""
+    records = [*three_blocks()]
+    records += [make_record(make_trial(block=block, task=make_task(batch_size=256), run="more")) for block in range(9)]
+
+    text = markdown.fill_readme(f"{BEGIN}\n{END}\n", records, place="README.md")
+
+    assert "batch 64" in text
+    assert "batch 256" not in text
+    assert "Cold start" not in text

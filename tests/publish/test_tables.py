@@ -54,7 +54,7 @@ def test_rows_are_grouped_by_mode_and_the_reference_stands_first() -> None:
     assert actual == ["torch-eager", "numpy", "tensorflow-function", "keras-fit"]
 
 
-def test_tasks_machines_and_threads_have_tables_of_their_own() -> None:
+def test_tasks_machines_threads_and_precisions_have_tables_of_their_own() -> None:
     """They are never pooled; devices share a table and keep rows of their own."""
     trials = [
         make_trial(),
@@ -62,11 +62,12 @@ def test_tasks_machines_and_threads_have_tables_of_their_own() -> None:
         make_trial(machine=make_machine(fingerprint="other")),
         make_trial(task=make_task(batch_size=32)),
         make_trial(device="cuda"),
+        make_trial(precision="tf32", device="cuda"),
     ]
 
     actual = sorted(len(section.rows) for section in tables.sections(map(make_record, trials)))
 
-    assert actual == [1, 1, 1, 2]
+    assert actual == [1, 1, 1, 1, 2]
 
 
 def test_a_small_newer_run_does_not_displace_a_large_one() -> None:
@@ -272,3 +273,61 @@ def test_a_single_framework_has_nothing_to_be_best_against() -> None:
     [section] = tables.sections([record for record in four_entries() if record[1].case.framework == "torch"])
 
     assert ([], []) == (tables.best_of(section), tables.like_modes(section))
+
+
+def two_versions() -> list[Record]:
+    """torch-eager of two environments, the later twice as fast, and one TensorFlow, in two blocks."""
+    return [
+        make_record(make_trial(entry, block, seconds=seconds * (1 + block / 100), environment=environment))
+        for block in range(2)
+        for entry, environment, seconds in (
+            ("torch-eager", "torch-2.12", 2.0),
+            ("torch-eager", "torch-2.13", 1.0),
+            ("torch-compile", "torch-2.13", 0.5),
+            ("tensorflow-function", "", 4.0),
+        )
+    ]
+
+
+def test_the_reference_is_of_the_same_environment_else_of_the_first() -> None:
+    """Two versions of the reference are compared with each other: that is what they were run for."""
+    [section] = tables.sections(two_versions())
+
+    actual = {
+        tables.entry_name(row.case): row.comparison
+        and (row.comparison.a.environment, round(row.comparison.ratio or 0, 3))
+        for row in section.rows
+    }
+
+    assert actual == {
+        "torch-eager [torch-2.12]": None,
+        "torch-eager [torch-2.13]": ("torch-2.12", 2.0),
+        "torch-compile [torch-2.13]": ("torch-2.13", 2.0),
+        "tensorflow-function": ("torch-2.12", 0.5),
+    }
+    assert tables.references(section) == "torch-eager of the entry's own environment, and of torch-2.12 for all others"
+    assert [tables.texts(section)[0][4], tables.texts(section)[0][1]] == [
+        tables.REFERENCE_TEXT,
+        "torch-eager [torch-2.12]",
+    ]
+
+
+def test_one_environment_needs_no_word_on_the_reference() -> None:
+    """The line is there only where it says something."""
+    assert tables.references(tables.sections(run_of(1))[0]) == ""
+
+
+def test_disturbed_trials_are_counted_marked_and_named() -> None:
+    """In the cell, and in a line with the reasons."""
+    records = run_of(2)
+    path, trial = records[3]
+    records[3] = path, trial.model_copy(update={"disturbances": ["steal of 0.4 s"]})
+    [section] = tables.sections(records)
+
+    rates = [
+        dict(zip(HEADS, cells, strict=True))["Samples/s, median (range, n)"] for cells in tables.texts(section)[:2]
+    ]
+
+    assert [False, True] == [rate.endswith("n = 2; 1 disturbed)") for rate in rates]
+    assert ["tensorflow-function (cpu), block 1: steal of 0.4 s"] == tables.disturbances(section)
+    assert [] == tables.disturbances(tables.sections(run_of(2))[0])

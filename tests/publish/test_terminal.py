@@ -6,7 +6,7 @@ from rich.console import Console
 
 from bench.publish import terminal
 from bench.record import Trial
-from tests.make import make_machine, make_trial
+from tests.make import make_machine, make_task, make_trial
 
 HOSTILE = "a|b\n[red]c[/red][/] <script> \x1b[31m \u202e :smile:"
 
@@ -96,3 +96,29 @@ def test_no_trials_print_nothing_but_a_line_break() -> None:
     actual = shown([]).strip()
 
     assert actual == ""
+
+
+def test_a_sweep_is_one_table_on_a_terminal_and_in_a_log() -> None:
+    """Its sizes have no tables of their own, but the task's own."""
+    trials = [
+        make_trial(entry, block, task=task, seconds=(overhead + work * size) * (task.steps_per_epoch - 1))
+        for block in range(2)
+        for size in (64, 128, 256)
+        for entry, overhead, work in (("torch-eager", 2e-4, 3e-6), ("numpy", 1e-4, 4e-6))
+        for task in [make_task(batch_size=size)]
+    ]
+
+    for text in (shown(trials), shown(trials, width=80)):
+        assert "mlp over batch size, cpu, 2 threads" in text
+        assert "Overhead, µs" in text
+        assert text.count("mlp: 784-128-64-10") == 1
+    assert max(map(len, shown(trials, width=80).splitlines())) <= 80
+
+
+def test_disturbed_trials_and_another_precision_are_said() -> None:
+    """Both on a terminal and in a log."""
+    trials = [make_trial(precision="tf32").model_copy(update={"disturbances": ["steal of 0.4 s"]})]
+
+    for text in (shown(trials), shown(trials, width=120)):
+        assert "products in tf32" in text
+        assert "disturbed: torch-eager (cpu), block 0: steal of 0.4 s" in text

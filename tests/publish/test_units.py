@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.publish import units
-from bench.stats import compare
+from bench.stats import Spread, compare, estimate
 from tests.make import make_trial
 
 
@@ -81,3 +81,46 @@ def test_an_undecided_verdict_says_what_would_decide_it() -> None:
     actual = units.verdict(comparison)
 
     assert f"undecided (about {comparison.blocks_to_decide:,} blocks would decide it)" == actual
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "expected"),
+    [
+        ([2e-4, 2.02e-4, 2.04e-4], 1e6, "202 [197, 207]"),
+        ([1.0, 1.0], 1.0, "1.00 [1.00, 1.00]"),
+        ([-3.0, 3.0], 1.0, "0 [-38, 38]"),
+        ([0.0, 0.0], 1.0, "0 [0, 0]"),
+        ([5.0], 1.0, "5.00 (no interval)"),
+        ([], 1.0, "none (no block has both cases)"),
+    ],
+)
+def test_an_estimate_shows_what_its_half_width_allows_and_three_digits_at_most(
+    values: list[float], scale: float, expected: str
+) -> None:
+    """The same decimals for all three numbers."""
+    assert expected == units.estimate(estimate(values), scale)
+
+
+def test_shares_rates_and_times_have_their_own_words() -> None:
+    """An unknown one is never 0."""
+    actual = [
+        units.share(0.42),
+        units.share(0.0421),
+        units.share(None),
+        units.giga(Spread(median=1e11, least=9.5e10, greatest=1.05e11, n=3)),
+        units.giga(None),
+        units.micro(0.000383),
+        units.micro(None),
+        units.significant(-12.34),
+    ]
+
+    assert actual == [
+        "42 %",
+        "4.2 %",
+        "not measured",
+        "100 (95.0..105, n = 3)",
+        "not measured",
+        "383",
+        "not measured",
+        "-12.3",
+    ]
