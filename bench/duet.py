@@ -1,0 +1,344 @@
+"""The sides of a case -> Duet: their processes are alive at once on the same cores and train in turn, window by window.
+
+What drifts on a machine is slow beside a round, in which every side has one window, so it cancels within a round. What
+differs between two processes of the same program does not: the process stays the unit of repetition, and a duet gives
+one number a pair of sides, however many rounds it has. The idea is near that of Bulej et al. (2020, "Duet
+benchmarking: improving measurement accuracy in the cloud", ICPE), where both sides run at the same time; ours take
+turns, so that none is timed while another uses caches or memory.
+"""
+
+import contextlib
+import math
+import os
+import random
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Annotated, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from bench import runner
+from bench.contract import Device, Entry
+from bench.probes import surroundings
+from bench.record import Case, Count, Finite, Seconds, Status, Value, WorkerReply, WorkerRequest
+from bench.task import Task
+from bench.windows import Command, Ready, Window
+
+SideName = Literal["base", "control", "head"]
+
+# A window: long beside the switch from one process to the next (caches fill within milliseconds), short beside the
+# seconds over which a virtual machine drifts.
+WINDOW_SECONDS = 0.25
+ROUNDS = 8
+_LIMIT_SECONDS = 300.0  # of a whole duet
+_TICKS = os.sysconf("SC_CLK_TCK")
+_STDERR_KEPT = 4000
+
+Line = TypeVar("Line", bound=Value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """What starts the workers of a side. folder: of the code that they run; None: the runner's own.
+
+    slowdown: the share of extra steps that each of its windows takes.
+    """
+
+    name: SideName
+    python: str = sys.executable
+    folder: Path | None = None
+    slowdown: float = 0.0
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """`python -m` takes the package from the working folder before an installed one."""
+        start = () if self.folder is None else ("env", "-C", str(self.folder))
+        return (*start, self.python, "-m", "bench.worker")
+
+
+class Round(Value):
+    """One window a side. order: in which they were trained."""
+
+    order: list[SideName]
+    seconds: dict[SideName, Seconds]
+    cpu_seconds: dict[SideName, Seconds]
+
+
+class Duet(Value):
+    """What came of the processes of one duet, whatever they did.
+
+    failed: the side that failed, where status is not ok. warm_up_seconds: of the first window of each side, which does
+    not count. foreign_share and steal_share: of the time of the cores while the rounds ran, what processes other than
+    the sides' and what other guests took; null where the system does not tell.
+    """
+
+    case: Case
+    seed: Count
+    steps: Annotated[int, Field(ge=1)]
+    slowdown: dict[SideName, Finite]
+    started_utc: str
+    status: Status
+    reason: str | None = None
+    failed: SideName | None = None
+    implementation_sha256: dict[SideName, str | None] = Field(default_factory=dict)
+    packages: dict[SideName, dict[str, str]] = Field(default_factory=dict)
+    warm_up_seconds: dict[SideName, Seconds] = Field(default_factory=dict)
+    rounds: list[Round] = Field(default_factory=list)
+    foreign_share: Finite | None = None
+    steal_share: Finite | None = None
+    start_seconds: Seconds = 0.0  # until every side was ready
+    wall_seconds: Seconds = 0.0  # the whole life of the duet
+
+    def log_seconds(self, side: SideName) -> float:
+        """The mean over the rounds of ln(seconds of a side's window)."""
+        return math.fsum(math.log(one.seconds[side]) for one in self.rounds) / len(self.rounds)
+
+
+class _Failed(Exception):
+    """A side did not answer as it should."""
+
+    def __init__(self, side: SideName, status: Status, reason: str) -> None:
+        super().__init__(f"{side}: {reason}")
+        self.side, self.status = side, status
+
+
+class _Player:
+    """The live process of a side."""
+
+    def __init__(self, side: Side, request: WorkerRequest, *, cores: list[int], scratch: str, err: IO[str]) -> None:
+        self.side, self._err, self._unread = side, err, b""
+        environment = runner.worker_environment(request.threads, python=side.python)
+        with runner._affinity(cores):
+            self.process = subprocess.Popen(
+                side.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=err,
+                env={**environment, "TMPDIR": scratch},
+                text=True,
+                start_new_session=True,
+            )
+        self._say(request)
+
+    def _say(self, value: Value) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # its end shows when the answer is read
+            self.process.stdin.write(value.model_dump_json() + "\n")
+            self.process.stdin.flush()
+
+    def ask(self, command: Command, deadline: float) -> Window:
+        """Let it train a window. Raises _Failed."""
+        self._say(command)
+        return self.answer(Window, deadline)
+
+    def answer(self, kind: type[Line], deadline: float) -> Line:
+        """Its next line as a value. Raises _Failed where it is another one, or where it does not come."""
+        line = self._line(deadline)
+        try:
+            return kind.model_validate_json(line)
+        except ValidationError:
+            pass
+        try:
+            reply = WorkerReply.model_validate_json(line)
+        except ValidationError:
+            raise self._failed("broken-output", f"answered with no {kind.__name__.lower()}: {line[:80]!r}") from None
+        raise self._failed("failed" if reply.status == "ok" else reply.status, reply.reason or "gave no reason")
+
+    def _line(self, deadline: float) -> str:
+        assert self.process.stdout is not None
+        while b"\n" not in self._unread:
+            left = deadline - time.monotonic()
+            ready, _, _ = select.select([self.process.stdout], [], [], max(0.0, left))
+            if not ready:
+                raise self._failed("timed-out", "did not answer within the duet's time")
+            chunk = os.read(self.process.stdout.fileno(), 1 << 16)
+            if not chunk or len(self._unread) > 1 << 20:
+                raise self._ended()
+            self._unread += chunk
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line.decode(errors="replace")
+
+    def _ended(self) -> _Failed:
+        """Why there will be no more lines."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        code = self.process.poll()
+        self._err.seek(0)
+        finished = runner.Finished(
+            pid=self.process.pid,
+            returncode=code,
+            stdout=self._unread.decode(errors="replace"),
+            stderr=self._err.read()[-_STDERR_KEPT:],
+            seconds=0.0,
+        )
+        if code in (0, None):
+            return self._failed("broken-output", f"ended without an answer: {finished.stdout[:80]!r}")
+        status, reason, _ = runner.judge(finished, 0)
+        return self._failed(status, reason or "gave no reason")
+
+    def _failed(self, status: Status, reason: str) -> _Failed:
+        return _Failed(self.side.name, status, reason)
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the process so far, all threads, as the system counts it."""
+        words = Path(f"/proc/{self.process.pid}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()
+        return (int(words[11]) + int(words[12])) / _TICKS  # utime + stime
+
+
+@contextlib.contextmanager
+def _players(sides: Sequence[Side], requests: Sequence[WorkerRequest], cores: list[int]) -> Iterator[list[_Player]]:
+    """A live process for each side; whatever happens, none is left, nor what they left behind."""
+    with contextlib.ExitStack() as stack:
+        players: list[_Player] = []
+        for side, request in zip(sides, requests, strict=True):
+            err = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True))
+            player = _Player(side, request, cores=cores, scratch=scratch, err=err)
+            stack.callback(_close, player)
+            players.append(player)
+        yield players
+
+
+def _close(player: _Player) -> None:
+    runner._end(player.process)
+    for pipe in (player.process.stdin, player.process.stdout):
+        assert pipe is not None
+        with contextlib.suppress(OSError):  # what could not be written before it died
+            pipe.close()
+
+
+def _request(side: Side, task: Task, entry: Entry, *, seed: int, device: Device, threads: int) -> WorkerRequest:
+    return WorkerRequest(
+        what="windows",
+        task=task,
+        training_seed=seed,
+        entry=entry.name,
+        entry_module=entry.module,
+        device=device,
+        threads=threads,
+        slowdown=side.slowdown,
+        memory_limit_bytes=None,
+        parent_pid=os.getpid(),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What the duets of a case have in common. steps: of a window."""
+
+    case: Case
+    task: Task
+    entry: Entry
+    steps: int
+    rounds: int = ROUNDS
+    limit_seconds: float = _LIMIT_SECONDS
+
+
+def calibrate(
+    side: Side, *, task: Task, entry: Entry, case: Case, window_seconds: float = WINDOW_SECONDS, multiple: int = 1
+) -> tuple[int | None, str | None]:
+    """Steps of a window that takes about so long, a multiple of `multiple`; or None and the reason.
+
+    Asked once a case, of a process of its own: windows of more and more steps until one is long enough to tell.
+    """
+    deadline = time.monotonic() + _LIMIT_SECONDS
+    request = _request(side, task, entry, seed=task.seed, device=case.device, threads=case.threads)
+    try:
+        with _players([side], [request], runner.worker_cores(case.threads)) as [player]:
+            player.answer(Ready, deadline)
+            steps = multiple
+            while True:
+                player.ask(Command(steps=steps), deadline)  # the first of a shape may compile
+                seconds = min(player.ask(Command(steps=steps), deadline).seconds for _ in range(2))
+                if seconds >= window_seconds / 4:
+                    break
+                steps *= 4
+    except _Failed as failure:
+        return None, str(failure)
+    return max(1, round(window_seconds / seconds * steps / multiple)) * multiple, None
+
+
+def play(score: Score, sides: Sequence[Side], *, seed: int, order: random.Random) -> Duet:
+    """One duet with fresh processes. Whatever they do, a Duet comes back."""
+    started, started_utc = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    deadline = started + score.limit_seconds
+    case, command = score.case, Command(steps=score.steps)
+    cores = runner.worker_cores(case.threads)
+    requests = [
+        _request(side, score.task, score.entry, seed=seed, device=case.device, threads=case.threads) for side in sides
+    ]
+    duet = Duet(
+        case=case,
+        seed=seed,
+        steps=score.steps,
+        slowdown={side.name: side.slowdown for side in sides},
+        started_utc=started_utc,
+        status="ok",
+    )
+    try:
+        with _players(sides, requests, cores) as players:
+            ready = {player.side.name: player.answer(Ready, deadline) for player in players}
+            start_seconds = time.monotonic() - started
+            warm_up = {player.side.name: player.ask(command, deadline).seconds for player in players}
+            watch = _Watch(cores, players)
+            rounds = [_round(order.sample(players, len(players)), command, deadline) for _ in range(score.rounds)]
+            foreign, steal = watch.shares()
+    except _Failed as failure:
+        changes = {"status": failure.status, "reason": str(failure)[:500], "failed": failure.side}
+        return duet.model_copy(update={**changes, "wall_seconds": time.monotonic() - started})
+    return duet.model_copy(
+        update={
+            "implementation_sha256": {name: one.implementation_sha256 for name, one in ready.items()},
+            "packages": {name: one.packages for name, one in ready.items()},
+            "warm_up_seconds": warm_up,
+            "rounds": rounds,
+            "foreign_share": foreign,
+            "steal_share": steal,
+            "start_seconds": start_seconds,
+            "wall_seconds": time.monotonic() - started,
+        }
+    )
+
+
+def _round(players: Sequence[_Player], command: Command, deadline: float) -> Round:
+    """A window for each side, in the order given. Raises _Failed."""
+    windows = {player.side.name: player.ask(command, deadline) for player in players}
+    for name, window in windows.items():
+        if window.compilations:
+            raise _Failed(name, "failed", f"{window.compilations} program(s) traced or compiled inside a window")
+        if window.seconds <= 0:
+            raise _Failed(name, "failed", "the clock saw no time pass in a window")
+    return Round(
+        order=[player.side.name for player in players],
+        seconds={name: window.seconds for name, window in windows.items()},
+        cpu_seconds={name: window.cpu_seconds for name, window in windows.items()},
+    )
+
+
+class _Watch:
+    """Who had the cores from now on."""
+
+    def __init__(self, cores: list[int], players: Sequence[_Player]) -> None:
+        self._cores, self._players = cores, players
+        self._started, self._before, self._own = time.monotonic(), surroundings.read(cores), self._own_seconds()
+
+    def _own_seconds(self) -> float:
+        return sum(player.cpu_seconds() for player in self._players)
+
+    def shares(self) -> tuple[float | None, float | None]:
+        """Of the cores' time: what others' processes took, and what other guests took."""
+        after, own = surroundings.read(self._cores), self._own_seconds() - self._own
+        offered = (time.monotonic() - self._started) * len(self._cores)
+        foreign = steal = None
+        if self._before.busy_seconds is not None and after.busy_seconds is not None:
+            foreign = max(0.0, after.busy_seconds - self._before.busy_seconds - own) / offered
+        if self._before.steal_seconds is not None and after.steal_seconds is not None:
+            steal = max(0.0, after.steal_seconds - self._before.steal_seconds) / offered
+        return foreign, steal

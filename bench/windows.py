@@ -1,0 +1,136 @@
+"""WorkerRequest, then commands line by line -> one line of JSON for each window of training steps.
+
+The worker's side of a duet (bench/duet.py): it trains when it is told to and waits in read() in between, so that
+several workers can share a core and take turns on it.
+"""
+
+import gc
+import time
+import traceback
+from collections.abc import Iterator
+from itertools import count
+from typing import IO, Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from bench.conformance import ContractBroken, check_trainer, checked_losses
+from bench.contract import Refusal, Settings, Trainer
+from bench.errors import InputError
+from bench.inputs import epoch_batches, initial_params, load_data
+from bench.probes.source import module_sha256
+from bench.record import Count, Seconds, Value, WorkerReply, WorkerRequest
+from bench.task import Task
+
+
+class Ready(Value):
+    """The first line of a worker: its entry is built and has trained one step."""
+
+    ready: bool
+    packages: dict[str, str]  # versions
+    implementation_sha256: str | None
+
+
+class Command(Value):
+    """Train so many steps in one call. Compiled entries want the same number every time."""
+
+    steps: Annotated[int, Field(ge=1)]
+
+
+class Window(Value):
+    """The answer to a command. seconds and cpu_seconds: of the steps asked for and the extra ones together.
+
+    extra_steps: of the request's slowdown. cpu_seconds: of all threads of the worker.
+    """
+
+    steps: Count
+    extra_steps: Count
+    seconds: Seconds
+    cpu_seconds: Seconds
+    compilations: Count | None  # programs made inside this window; null where the entry does not tell
+
+
+def extra_steps(steps: int, slowdown: float) -> int:
+    """Steps that make a window of `steps` longer by just this share. Raises ContractBroken where they are not whole."""
+    extra = round(steps * slowdown)
+    if abs(extra - steps * slowdown) > 1e-9 * steps:
+        raise ContractBroken(f"{slowdown:.4g} of {steps} steps is no whole number of steps; take a multiple of 100")
+    return extra
+
+
+def rows_of(task: Task, seed: int) -> Iterator[NDArray[np.int64]]:
+    """The batches (batch_size,) of the task's training, epoch after epoch without end."""
+    return (row for epoch in count() for row in epoch_batches(task, seed, epoch))
+
+
+def serve(request: WorkerRequest, settings: Settings, commands: IO[str], replies: IO[str]) -> None:
+    """Build the entry, say that it is ready, then train a window for each command until the commands end.
+
+    Never raises for what an entry does: then the last line is a WorkerReply with status and reason.
+    """
+    try:
+        _serve(request, settings, commands, replies)
+    except Refusal as refusal:
+        _say(replies, WorkerReply(status="refused", reason=_line(refusal)))
+    except (ContractBroken, InputError) as error:
+        _say(replies, WorkerReply(status="failed", reason=_line(error)))
+    except BrokenPipeError:
+        pass  # the runner has gone: nobody listens
+    except Exception as error:
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {_line(error)}"[:500]
+        _say(replies, WorkerReply(status="out-of-memory" if isinstance(error, MemoryError) else "failed", reason=reason))
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _serve(request: WorkerRequest, settings: Settings, commands: IO[str], replies: IO[str]) -> None:
+    from bench.measure import load_entry
+
+    entry = load_entry(request.entry, request.entry_module, settings)
+    task, seed = request.task, request.training_seed
+    trainer = entry.build(task, initial_params(task, seed), load_data(task).train)
+    check_trainer(trainer)
+    rows = rows_of(task, seed)
+    checked_losses(trainer.train(next(rows)[np.newaxis]), 1)
+    sha256 = module_sha256(request.entry_module)
+    _say(replies, Ready(ready=True, packages=dict(entry.versions()), implementation_sha256=sha256))
+    for line in commands:
+        try:
+            steps = Command.model_validate_json(line).steps
+        except ValidationError:
+            raise ContractBroken(f"not a command: {line.strip()[:60]!r}") from None
+        _say(replies, _window(trainer, rows, steps, extra_steps(steps, request.slowdown)))
+
+
+def _window(trainer: Trainer, rows: Iterator[NDArray[np.int64]], steps: int, extra: int) -> Window:
+    """Train, with the clock around one call. A slowdown is more of the same work, so its size is known."""
+    from bench.measure import compilations
+
+    batches = np.stack([next(rows) for _ in range(steps + extra)])  # (steps, batch_size)
+    programs = compilations(trainer)
+    gc.collect()  # our own garbage goes first, as before a trial's epoch
+    cpu_started = time.process_time()
+    started = time.perf_counter()
+    losses = trainer.train(batches)
+    seconds = time.perf_counter() - started
+    cpu_seconds = time.process_time() - cpu_started
+    after = compilations(trainer)
+    if not np.isfinite(checked_losses(losses, steps + extra)).all():
+        raise ContractBroken("a loss of a window is not finite")
+    return Window(
+        steps=steps,
+        extra_steps=extra,
+        seconds=seconds,
+        cpu_seconds=cpu_seconds,
+        compilations=None if programs is None or after is None else after - programs,
+    )
+
+
+def _say(replies: IO[str], value: Value) -> None:
+    """One line, at once."""
+    replies.write(value.model_dump_json() + "\n")
+    replies.flush()
