@@ -24,6 +24,7 @@ from bench.certificate import LIMITS
 from bench.commands.common import ROOT, JsonOption, ResultsOption, note, out, stdout
 from bench.commands.export import export
 from bench.commands.gate import gate
+from bench.commands.gate import gate
 from bench.doctor import examine, examine_cuda, unfit
 from bench.errors import InputError
 from bench.estimate import Estimator
@@ -573,6 +574,7 @@ def schema(
 
 
 app.command()(export)
+app.command()(gate)
 app.command()(gate)
 
 
