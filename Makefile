@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python -m
 PROFILE ?= quick
 .DEFAULT_GOAL := help
 
-.PHONY: help setup setup-cuda bench report test lint format generate overhead speed mutations bench-steps clean
+.PHONY: help setup setup-cuda bench report test lint format generate overhead sensors speed mutations bench-steps clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ generate: setup ## Make the JSON Schemas anew
 
 overhead: setup ## What the harness costs: trials against plain scripts, in turn (about 15 minutes)
 	$(RUN) tests.perf.overhead --pairs 10
+
+sensors: setup ## What the sensors around a window cost: trials with and without, in turn (about 15 minutes)
+	$(RUN) tests.perf.sensors --pairs 10
 
 speed: setup ## Are the implementations as fast as experts write them? Four ratios (about 15 minutes)
 	$(RUN) tests.perf.speed --pairs 10

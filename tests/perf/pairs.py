@@ -21,7 +21,7 @@ from bench.plugins import find_entry
 from bench.probes.machine import read_machine
 from bench.probes.source import read_source
 from bench.record import compact_json
-from bench.runner import Bounds, ask_worker, worker_cores, worker_environment
+from bench.runner import Bounds, Where, ask_worker, worker_cores, worker_environment
 from bench.stats import estimate
 from bench.task import load_task
 from tests.command import ROOT
@@ -31,8 +31,8 @@ LIMIT_SECONDS = 600
 Side = Callable[[int], tuple[float, list[float]]]  # epochs -> samples/s, accuracy after each epoch
 
 
-def trial(name: str) -> Side:
-    """An entry, as a trial records it."""
+def trial(name: str, *, sensors: bool = True) -> Side:
+    """An entry, as a trial records it; with the sensors around its windows, or without."""
 
     def side(epochs: int) -> tuple[float, list[float]]:
         task, entry = load_task("mlp").changed(epochs=epochs), find_entry(name)
@@ -45,6 +45,8 @@ def trial(name: str) -> Side:
             device="cpu",
             threads=1,
             bounds=Bounds(time_limit_seconds=LIMIT_SECONDS),
+            where=Where(machine=read_machine(), source=read_source(ROOT)),
+            sensors=sensors,
         )
         if status != "ok" or reply is None or reply.measurements is None:
             sys.exit(f"the trial of {name} is {status}: {reason}")
