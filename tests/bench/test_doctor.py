@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -672,3 +673,15 @@ def test_a_card_that_is_not_there_is_one_error(tmp_path: Path) -> None:
     ((name, severity, message),) = examined(stub.build(tmp_path), "GPU-unknown", {})
 
     assert ("cuda", "error", True) == (name, severity, stub.CARDS[0] in message), message
+
+
+def test_the_commands_of_the_first_gpu_run_have_the_flags_that_it_names() -> None:
+    """They cannot be run here; that each command and flag exists can be seen."""
+    lines = (ROOT / "docs" / "first-gpu-run.md").read_text().splitlines()
+    commands = [line.partition("bench ")[2].split() for line in lines if re.match(r"\$ (\S+ -m )?bench ", line)]
+    for subcommand, *words in commands:
+        done = bench(subcommand, "--help")
+        flags = set(re.findall(r"--[a-z-]+", done.stdout))
+        assert {word for word in words if word.startswith("--")} <= flags, subcommand
+
+    assert {"doctor", "certify", "run"} == {command[0] for command in commands}
