@@ -216,9 +216,7 @@ def choose(wanted: str | None) -> Card:
     else:
         named: list[tuple[str, Card | _Slot]] = [(slot.card.uuid, slot) for slot in slots if slot.card]
         named += [(piece.uuid, piece) for slot in slots for piece in slot.slices or []]
-        matching = [(uuid, one) for uuid, one in named if uuid.lower().startswith(wanted.lower())]
-        exact = [(uuid, one) for uuid, one in matching if uuid.lower() == wanted.lower()]
-        found = [one for _, one in exact or matching]
+        found = [one for uuid, one in named if uuid.lower().startswith(wanted.lower())]
     if not found:
         raise InputError(f"{place}: no such card; name a UUID or an index; there are {listed}")
     if len(found) > 1:
@@ -660,8 +658,11 @@ def _foreign(
     if not told:
         missing = [(one.at - start, one.reasons.get("foreign_processes", "")) for one in samples]
         return None, _why(missing, [at for at, _ in missing]) or None
-    session = {pid: sid for processes in told for pid, sid in processes.items()}
-    if session and not any(processes[pid] is not None for processes in told for pid in processes):
+    session: dict[int, int | None] = {}
+    for processes in told:
+        for pid, sid in processes.items():
+            session[pid] = session.get(pid) if sid is None else sid  # one that has ended keeps its session
+    if session and all(sid is None for sid in session.values()):  # 0 is a session too: one led from outside a container
         return None, f"NVML names {len(session)} process(es), none of which exists here: it counts as the host does"
     if worker_pids and not session:
         return None, "NVML names no process, not even the worker: it hides them, as in a container"

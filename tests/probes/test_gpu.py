@@ -460,6 +460,18 @@ def test_the_workers_children_are_its_own(nvml: Run) -> None:
     assert [] == found["foreign_processes"]
 
 
+def test_a_child_of_the_worker_that_ended_stays_its_own() -> None:
+    """NVML names it once more when it is gone already."""
+    found = cut(CARD, [make_sample(1.0, processes={7: 5}), make_sample(2.0, processes={7: None})], [(0, 3)], [5])
+
+    assert [] == found.foreign_processes
+
+
+def test_a_process_whose_session_is_led_from_outside_a_container_exists() -> None:
+    """The kernel numbers such a session 0."""
+    assert [7] == cut(CARD, [make_sample(1.0, processes={7: 0})], [(0, 3)], [5]).foreign_processes
+
+
 @pytest.mark.parametrize(
     ("scenario", "reason"),
     [
