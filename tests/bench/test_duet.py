@@ -1,0 +1,224 @@
+"""Processes that take turns: what a duet holds, and what becomes of each fault of a side."""
+
+import itertools
+import json
+import random
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench import plan
+from bench.duet import Duet, Score, Side, calibrate, play
+from bench.plugins import find_entry
+from tests.bench.test_faults import gone
+from tests.make import make_task
+
+# A worker that says what it is told to, line by line; `{N}` stands for the number of the command.
+SCRIPT = """
+import json, os, sys, time
+open({pid!r}, "a").write(f"{{os.getpid()}}\\n")
+sys.stdin.readline()
+{first}
+number = 0
+for line in sys.stdin:
+    number += 1
+    {answer}
+"""
+READY = 'print(json.dumps({"ready": True, "packages": {}, "implementation_sha256": None}), flush=True)'
+WINDOW = (
+    'print(json.dumps({"steps": 1, "extra_steps": 0, "seconds": {SECONDS}, "cpu_seconds": 0.1, "compilations": None}),'
+    " flush=True)"
+)
+
+
+def window(seconds: str) -> str:
+    """The line that answers with a window of so many seconds."""
+    return WINDOW.replace("{SECONDS}", seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scripted(Side):
+    """A side whose worker is a script."""
+
+    path: Path
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return (sys.executable, str(self.path))
+
+
+def scripted(folder: Path, name: str, *, first: str = READY, answer: str = window("0.25")) -> Scripted:
+    """A side that plays a script; it adds its process id to the file `pids`."""
+    path = folder / f"{name}.py"
+    path.write_text(SCRIPT.format(pid=str(folder / "pids"), first=first, answer=answer))
+    return Scripted(name=name, path=path)  # type: ignore[arg-type]
+
+
+def score_of(
+    entry: str = "tests.plugins.good", *, rounds: int = 3, limit_seconds: float = 60.0, steps: int = 5
+) -> Score:
+    """Short windows of a tiny task."""
+    task, found = make_task(layers=(784, 8, 10)), find_entry(entry)
+    return Score(
+        case=plan.case_of(task, found, "cpu", 1),
+        task=task,
+        entry=found,
+        steps=steps,
+        rounds=rounds,
+        limit_seconds=limit_seconds,
+    )
+
+
+def pids(folder: Path) -> list[int]:
+    """Of every scripted worker that was started."""
+    return [int(line) for line in (folder / "pids").read_text().split()]
+
+
+def test_a_duet_of_real_workers_has_a_window_for_each_side_and_round() -> None:
+    """Every round holds every side once, in an order that is kept; the code that ran is named."""
+    sides = [Side(name="base"), Side(name="control"), Side(name="head")]
+    seen = play(score_of(), sides, seed=1, order=random.Random(0))
+
+    assert ("ok", None, 3) == (seen.status, seen.reason, len(seen.rounds))
+    assert all(["base", "control", "head"] == sorted(one.order) == sorted(one.seconds) for one in seen.rounds)
+    assert 1 == len(set(seen.implementation_sha256.values()))
+    assert Duet.model_validate_json(seen.model_dump_json()) == seen
+
+
+def test_the_order_of_the_sides_changes_from_round_to_round(tmp_path: Path) -> None:
+    """A side that always came last would find other caches than the first."""
+    sides = [scripted(tmp_path, name) for name in ("base", "control", "head")]
+    seen = play(score_of(rounds=12), sides, seed=0, order=random.Random(0))
+
+    assert len({tuple(one.order) for one in seen.rounds}) > 2
+
+
+def test_only_one_side_trains_at_a_time(tmp_path: Path) -> None:
+    """The windows' own clocks do not overlap."""
+    times = str(tmp_path / "times")
+    span = "started = time.monotonic(); time.sleep(0.02); ended = time.monotonic(); "
+    keep = f'open({times!r}, "a").write(f"{{started}} {{ended}}\\n"); '
+    sides = [scripted(tmp_path, name, answer=span + keep + window("0.02")) for name in ("base", "control", "head")]
+    play(score_of(rounds=4), sides, seed=0, order=random.Random(0))
+    spans = sorted(tuple(map(float, line.split())) for line in (tmp_path / "times").read_text().splitlines())
+
+    assert 15 == len(spans)  # a window to warm up and four rounds, three sides
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_the_log_seconds_of_a_side_are_the_mean_over_its_rounds(tmp_path: Path) -> None:
+    """A head of twice the seconds has ln 2 more; the first window, which warms up, does not count."""
+    head = scripted(tmp_path, "head", answer=window("9.0 if number == 1 else 0.5"))
+    seen = play(score_of(), [scripted(tmp_path, "base"), head], seed=0, order=random.Random(0))
+
+    assert 0.6931471805599453 == pytest.approx(seen.log_seconds("head") - seen.log_seconds("base"))
+    assert 9.0 == seen.warm_up_seconds["head"]
+
+
+@pytest.mark.parametrize(
+    ("first", "answer", "status", "reason"),
+    [
+        ("sys.exit('no such device')", "pass", "crashed", "ended with code 1; last message: no such device"),
+        ("os.abort()", "pass", "crashed", "killed by SIGABRT"),
+        ("sys.exit(0)", "pass", "broken-output", "ended without an answer"),
+        ("print('hello', flush=True)", "pass", "broken-output", "answered with no ready: 'hello'"),
+        (READY, "print('hello', flush=True)", "broken-output", "answered with no window: 'hello'"),
+        (READY, "os.kill(os.getpid(), 9) if number == 3 else " + window("0.25"), "crashed", "killed by SIGKILL"),
+        (READY, "time.sleep(600)", "timed-out", "did not answer within the duet's time"),
+        (READY, "while True: print('x' * 100000, end='', flush=True)", "broken-output", ""),
+        (READY, window("0.0"), "failed", "the clock saw no time pass"),
+        (
+            READY,
+            window("0.25").replace('"compilations": None', '"compilations": number - 1'),
+            "failed",
+            "compiled inside",
+        ),
+        (
+            "print(json.dumps({'status': 'refused', 'reason': 'has no SGD'}), flush=True)",
+            "pass",
+            "refused",
+            "has no SGD",
+        ),
+    ],
+)
+def test_a_side_that_fails_is_the_reason_of_its_duet_and_nothing_is_left(
+    tmp_path: Path, first: str, answer: str, status: str, reason: str
+) -> None:
+    """Status, side and reason; and every process is gone, the well ones too."""
+    sides = [scripted(tmp_path, "base"), scripted(tmp_path, "head", first=first, answer=answer)]
+    seen = play(score_of(limit_seconds=6), sides, seed=0, order=random.Random(0))
+
+    assert (status, "head", True) == (seen.status, seen.failed, reason in (seen.reason or "")), seen.reason
+    assert all(gone(pid) for pid in pids(tmp_path))
+
+
+def test_an_interrupt_leaves_no_process(tmp_path: Path) -> None:
+    """Ctrl-C while the sides play ends them before it goes on."""
+
+    class Interrupts(random.Random):
+        def sample(self, *arguments: object, **more: object) -> list[object]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play(score_of(), [scripted(tmp_path, "base"), scripted(tmp_path, "head")], seed=0, order=Interrupts())
+
+    assert [True, True] == [gone(pid) for pid in pids(tmp_path)]
+
+
+def test_a_busy_neighbour_on_the_core_shows_in_the_foreign_share(tmp_path: Path) -> None:
+    """A process that never rests takes about half of the core from sides that compute; the shares say so."""
+    from bench.runner import worker_cores
+
+    busy = "end = time.process_time() + 0.15\n    while time.process_time() < end: pass\n    " + window("0.15")
+    sides = [scripted(tmp_path, name, answer=busy) for name in ("base", "head")]
+    hog = subprocess.Popen(["taskset", "--cpu-list", str(worker_cores(1)[0]), sys.executable, "-c", "while True: pass"])
+    try:
+        time.sleep(0.2)
+        seen = play(score_of(), sides, seed=0, order=random.Random(0))
+    finally:
+        hog.kill()
+        hog.wait()
+
+    assert seen.foreign_share is not None
+    assert seen.foreign_share > 0.2
+
+
+def test_a_window_is_calibrated_to_its_length_in_a_multiple(tmp_path: Path) -> None:
+    """A worker of 1 ms a step gets 200 steps for 0.2 s, as a multiple of 100."""
+    answer = window('json.loads(line)["steps"] * 0.001')
+    score = score_of()
+    steps, reason = calibrate(
+        scripted(tmp_path, "base", answer=answer),
+        task=score.task,
+        entry=score.entry,
+        case=score.case,
+        window_seconds=0.2,
+        multiple=100,
+    )
+
+    assert (200, None) == (steps, reason)
+
+
+def test_a_worker_that_cannot_be_calibrated_gives_the_reason(tmp_path: Path) -> None:
+    """One line for the person who asked."""
+    score = score_of()
+    side = scripted(tmp_path, "base", first="sys.exit('no such device')")
+
+    steps, reason = calibrate(side, task=score.task, entry=score.entry, case=score.case)
+
+    assert (None, True) == (steps, "no such device" in (reason or ""))
+
+
+def test_a_side_in_another_folder_runs_that_folder_s_code(tmp_path: Path) -> None:
+    """What a work tree holds is what is measured."""
+    package = tmp_path / "bench"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "worker.py").write_text("import sys; sys.exit('the other code')")
+    seen = play(score_of(), [Side(name="base"), Side(name="head", folder=tmp_path)], seed=0, order=random.Random(0))
+
+    assert ("head", True) == (seen.failed, "the other code" in (seen.reason or "")), json.dumps(seen.reason)

@@ -1,0 +1,86 @@
+"""The worker's dialogue: ready, then a line for each window, until the commands end."""
+
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+
+from bench.conformance import ContractBroken
+from bench.contract import Settings
+from bench.inputs import epoch_batches
+from bench.record import WorkerRequest
+from bench.windows import extra_steps, rows_of, serve
+from tests.make import make_task
+
+
+def dialogue(entry: str, *commands: object, slowdown: float = 0.0) -> list[dict]:
+    """What a worker answers, line by line."""
+    request = WorkerRequest(
+        what="windows",
+        task=make_task(layers=(784, 8, 10)),
+        training_seed=0,
+        entry=entry,
+        entry_module=entry,
+        device="cpu",
+        threads=1,
+        slowdown=slowdown,
+        memory_limit_bytes=None,
+        parent_pid=os.getpid(),
+    )
+    lines = [command if isinstance(command, str) else json.dumps(command) for command in commands]
+    replies = io.StringIO()
+    serve(request, Settings(device="cpu", threads=1), io.StringIO("".join(f"{line}\n" for line in lines)), replies)
+    return [json.loads(line) for line in replies.getvalue().splitlines()]
+
+
+def test_a_worker_says_that_it_is_ready_and_answers_each_command_with_a_window() -> None:
+    """Ready names what computes; a window has just the steps that were asked for, and a time above 0."""
+    ready, *windows = dialogue("tests.plugins.good", {"steps": 3}, {"steps": 5})
+
+    assert (True, True) == (ready["ready"], "numpy" in ready["packages"])
+    assert [(3, 0), (5, 0)] == [(one["steps"], one["extra_steps"]) for one in windows]
+    assert all(one["seconds"] > 0 for one in windows)
+
+
+def test_a_slowed_window_trains_exactly_the_extra_steps() -> None:
+    """3% of 100 steps are 3 steps: the slowdown is known by its construction."""
+    _, window = dialogue("tests.plugins.good", {"steps": 100}, slowdown=0.03)
+
+    assert (100, 3) == (window["steps"], window["extra_steps"])
+
+
+def test_a_slowdown_that_is_no_whole_number_of_steps_is_refused() -> None:
+    """It would be another slowdown than the one that is reported."""
+    with pytest.raises(ContractBroken, match="no whole number of steps"):
+        extra_steps(50, 0.03)
+    assert 0 == extra_steps(50, 0.0)
+
+
+def test_windows_take_the_rows_of_the_task_one_epoch_after_the_other() -> None:
+    """The same bytes as a trial's."""
+    task = make_task()
+    rows = rows_of(task, 7)
+    first = [next(rows) for _ in range(task.steps_per_epoch + 1)]
+
+    assert np.array_equal(epoch_batches(task, 7, 0), np.stack(first[:-1]))
+    assert np.array_equal(epoch_batches(task, 7, 1)[0], first[-1])
+
+
+@pytest.mark.parametrize(
+    ("entry", "command", "status", "reason"),
+    [
+        ("tests.plugins.refuses", {"steps": 1}, "refused", "has no SGD"),
+        ("tests.plugins.raises", {"steps": 1}, "failed", "RuntimeError: the shapes"),
+        ("tests.plugins.absent", {"steps": 1}, "failed", "No module named"),
+        ("tests.plugins.diverges", {"steps": 1}, "failed", "not finite"),
+        ("tests.plugins.good", "hello", "failed", "not a command: 'hello'"),
+        ("tests.plugins.good", {"steps": 0}, "failed", "not a command"),
+    ],
+)
+def test_what_goes_wrong_is_the_last_line(entry: str, command: object, status: str, reason: str) -> None:
+    """One line with status and reason, whatever an entry does; the dialogue is over."""
+    last = dialogue(entry, command, {"steps": 1})[-1]
+
+    assert (status, True) == (last["status"], reason in last["reason"]), last
