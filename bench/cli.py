@@ -5,6 +5,7 @@ Exit codes: 0 yes; 1 the answer is no; 2 the request or a file is wrong; 3 the r
 """
 
 import json
+import math
 import secrets
 import signal
 import sys
@@ -22,9 +23,10 @@ from rich.table import Table
 from bench import __version__, plan, publish, record, runner, store
 from bench.certificate import LIMITS
 from bench.commands.common import ROOT, JsonOption, ResultsOption, note, out, stdout
+from bench.commands.compare import compare
 from bench.commands.export import export
 from bench.commands.gate import gate
-from bench.commands.gate import gate
+from bench.commands.selftest import selftest_
 from bench.doctor import examine, examine_cuda, unfit
 from bench.errors import InputError
 from bench.estimate import Estimator
@@ -33,6 +35,7 @@ from bench.interpreters import read_interpreters
 from bench.mutations import MUTATED
 from bench.plugins import entries as known_entries
 from bench.plugins import find_entry
+from bench.precision import LOOKS, Width, widths
 from bench.probes.available import availability
 from bench.probes.gpu import choose, list_gpus
 from bench.probes.machine import read_machine
@@ -141,6 +144,8 @@ def _new_plan(
     config: Path | None,
     gpu: str | None,
     sensors: bool,
+    target: str | None,
+    against: str | None,
 ) -> Plan:
     """Flags -> Plan. Raises InputError for each value that makes no sense."""
     if profile not in plan.PROFILES:
@@ -175,13 +180,19 @@ def _new_plan(
         raise InputError(f"--seed {seed}: must be at least 0")
     if time_limit is not None and not 0 < time_limit < float("inf"):
         raise InputError(f"--time-limit {time_limit}: must be a number of seconds above 0")
+    width = _share(target)
+    if width is None and against is not None:
+        raise InputError("--against: names the entry that --precision takes ratios to; give --precision as well")
+    reference = find_entry(against).name if against is not None else publish.tables.REFERENCE
+    if width is not None and (len(called) < 2 or (against is not None and reference not in called)):
+        raise InputError("--precision: needs two entries or more, --against's among them; name them by --entry")
     now = datetime.now(UTC)
     return Plan.model_validate(
         {
             "run": f"{now:%H%M%S}-{profile}-{secrets.token_hex(2)}",
             "profile": profile,
             "seed": secrets.randbelow(2**31) if seed is None else seed,
-            "blocks": blocks or chosen.blocks,
+            "blocks": blocks or (LOOKS[-1] if width is not None else chosen.blocks),
             "tasks": loaded,
             "entries": names,
             "devices": list(dict.fromkeys(devices or ["cpu"])),
@@ -190,6 +201,8 @@ def _new_plan(
             "interpreters": read_interpreters(pythons or [], config),
             "gpu": _card(gpu, wanted="cuda" in (devices or [])),
             "sensors": sensors,
+            "target": width,
+            "against": reference,
             "time_limit_seconds": time_limit or chosen.time_limit_seconds,
             "memory_limit_bytes": _bytes(memory_limit),
             "created_utc": now.isoformat(timespec="seconds"),
@@ -204,6 +217,19 @@ def _card(named: str | None, *, wanted: bool) -> str | None:
     if named is None and (not wanted or not list_gpus()[0]):
         return None
     return choose(named).uuid
+
+
+def _share(text: str | None) -> float | None:
+    """'1%' or '0.01'."""
+    if text is None:
+        return None
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise InputError(f"--precision {text!r}: is no half-width of a ratio; write 1% or 0.01")
+    return value
 
 
 def _bytes(text: str | None) -> int | None:
@@ -230,6 +256,8 @@ _WHAT = (
     "interpreters",
     "gpu",
     "sensors",
+    "target",
+    "against",
     "blocks",
     "profile",
     "time_limit_seconds",
@@ -276,6 +304,10 @@ def run(
     config: Annotated[Path | None, typer.Option(help="A file with [python]; evenhand.toml where there is one.")] = None,
     gpu: Annotated[str | None, typer.Option(help="UUID or number of the card; the first where none is named.")] = None,
     sensors: Annotated[bool, typer.Option(help="Read the system's counters around windows.")] = True,
+    precision: Annotated[
+        str | None, typer.Option(help="Run blocks until each ratio is known so well, such as 1%; --blocks is the cap.")
+    ] = None,
+    against: Annotated[str | None, typer.Option(help="The entry that --precision takes ratios to.")] = None,
     results: ResultsOption = Path("results"),
     resume: Annotated[bool, typer.Option("--resume", help="Run what is missing of the newest unfinished run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its estimated time.")] = False,
@@ -284,7 +316,7 @@ def run(
     """Plan, run and record trials, then compare them."""
     flags = (
         *(profile, task, entry, device, threads, batch_size, blocks, epochs, time_limit, memory_limit),
-        *(width, matmul, python, config, gpu, None if sensors else False),
+        *(width, matmul, python, config, gpu, None if sensors else False, precision, against),
     )
     wanted = None
     if not resume or any(flag is not None for flag in flags):
@@ -306,6 +338,8 @@ def run(
             config=config,
             gpu=gpu,
             sensors=sensors,
+            target=precision,
+            against=against,
         )
     folder: Path | None = None
     if resume:
@@ -320,6 +354,7 @@ def run(
     check_data()
     with store.locked(results):
         machine = read_machine()
+        store.refuse_stub(results, machine.gpu_driver)
         folder = folder or store.create_run(results, chosen, machine.name)
         started = time.monotonic()
         findings = examine(results, sample_seconds=0.2)  # short: a run is not to wait for its doctor
@@ -335,6 +370,11 @@ def run(
         out(json.dumps([trial.model_dump(mode="json") for trial in everything]))
     else:
         publish.terminal.print_run(everything, Console(file=sys.stdout))
+    if chosen.target is not None and everything:
+        blocks = 1 + max(trial.placement.block for trial in everything)
+        seen = widths(everything, blocks=blocks, against=chosen.against)
+        met = bool(seen) and all(one.reached(chosen.target) for one in seen)
+        note(f"target {'reached' if met else 'not reached'} after {_width_text(chosen, everything, blocks)}")
     note(f"records: {folder}")
     if trials and not certified:  # a resumed run has certificates of another day's time
         inside = sum(trial.worker_seconds for trial in trials)
@@ -400,6 +440,9 @@ def _run_with_progress(chosen: Plan, folder: Path, estimator: Estimator, machine
         disable=not console.is_terminal,
     )
     left = total
+    say = bar.console.print if console.is_terminal else note
+    seen = [trial for _, trial in store.read_run(folder)] if chosen.target is not None else []
+    size = len(plan.cases(chosen))
     certified = {case for _, _, case in todo if (folder / store.certificate_file(case)).exists()}
 
     def before(block: int, case: Case) -> None:
@@ -420,6 +463,10 @@ def _run_with_progress(chosen: Plan, folder: Path, estimator: Estimator, machine
         else:
             note(f"[{len(done)}/{len(todo)}, about {_minutes(left)} left] {_describe(trial)}")
         bar.update(line, advance=1, left=_minutes(left))
+        if chosen.target is not None:
+            seen.append(trial)
+            if sum(one.placement.block == trial.placement.block for one in seen) == size:
+                say(_width_text(chosen, seen, trial.placement.block + 1))
 
     try:
         with bar:
@@ -429,6 +476,17 @@ def _run_with_progress(chosen: Plan, folder: Path, estimator: Estimator, machine
     except KeyboardInterrupt:
         raise _Interrupted(f"{len(done)} of {len(todo)} trials are kept; go on with `bench run --resume`") from None
     return done
+
+
+def _width_text(chosen: Plan, trials: list[Trial], blocks: int) -> str:
+    """How well the ratios of a run with a target are known by now: the widest of them."""
+    assert chosen.target is not None
+    seen = widths(trials, blocks=blocks, against=chosen.against)
+    if not seen:
+        return f"{blocks} blocks: no ratio yet"
+    widest: Width = max(seen, key=lambda one: math.inf if one.half_width is None else one.half_width)
+    known = "no interval yet" if widest.half_width is None else f"±{math.expm1(widest.half_width):.2%}"
+    return f"{blocks} blocks: {widest.entry} / {widest.reference} {known}, wanted ±{chosen.target:.2%}"
 
 
 def _minutes(seconds: float) -> str:
@@ -573,9 +631,10 @@ def schema(
     out(json.dumps(found, indent=1, sort_keys=True))
 
 
+app.command()(compare)
 app.command()(export)
 app.command()(gate)
-app.command()(gate)
+app.command("selftest")(selftest_)
 
 
 def main() -> None:

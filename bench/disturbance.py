@@ -23,6 +23,8 @@ def disturbances(
             found.append(f"{what} {share:.1%} of the cores' time")
     if gpu is not None and throttled is not None:
         found += throttled(gpu)
+    if gpu is not None and gpu.foreign_processes:
+        found.append(f"other processes were on the card: {', '.join(map(str, gpu.foreign_processes))}")
     return found
 
 

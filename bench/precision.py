@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.record import Trial
-from bench.stats import case_key, estimate, log_values
+from bench.stats import ADAPTIVE_CONFIDENCE, Estimate, case_key, estimate, half_width, log_values
 
 # Looked at after so many blocks and no others: whoever looks after every block stops at a lucky one, and intervals said
 # to cover 95% cover 90 to 92%. With seven looks at 97% they cover 96.1 to 96.5% when the run stops.
 LOOKS = (8, 12, 18, 27, 40, 60, 80)
-CONFIDENCE = 0.97
+LOOK_CONFIDENCE = ADAPTIVE_CONFIDENCE  # of the interval at each look; what is printed at the stop is called 95%
 
 
 @dataclass(frozen=True, kw_only=True)
 class Width:
-    """How well a ratio is known after so many blocks. half_width: of the log ratio's 97% interval; None: no interval."""
+    """How well a ratio is known after some blocks. half_width: of the log ratio's 97% interval; None: there is none."""
 
     entry: str
     reference: str
@@ -33,10 +33,10 @@ def looks(cap: int) -> tuple[int, ...]:
     return (*(look for look in LOOKS if look < cap), cap)
 
 
-def widths(trials: Iterable[Trial], *, blocks: int, reference: str) -> list[Width]:
+def widths(trials: Iterable[Trial], *, blocks: int, against: str) -> list[Width]:
     """Of every entry against the reference on the same task, device, threads and precision, over the first blocks.
 
-    reference: an entry's name; where the run does not have it, the first entry by the alphabet takes its place.
+    against: an entry's name; where the run does not have it, the first entry by the alphabet takes its place.
     """
     groups: dict[tuple[object, ...], dict[tuple[object, ...], list[Trial]]] = defaultdict(lambda: defaultdict(list))
     for trial in trials:
@@ -46,19 +46,19 @@ def widths(trials: Iterable[Trial], *, blocks: int, reference: str) -> list[Widt
             groups[group][case_key(trial)].append(trial)
     found = []
     for cases in groups.values():
-        found += _widths(list(cases.values()), reference)
+        found += _widths(list(cases.values()), against)
     return found
 
 
-def _widths(cases: Sequence[Sequence[Trial]], reference: str) -> list[Width]:
-    ordered = sorted(cases, key=lambda trials: (trials[0].case.entry != reference, trials[0].case.entry))
+def _widths(cases: Sequence[Sequence[Trial]], against: str) -> list[Width]:
+    ordered = sorted(cases, key=lambda trials: (trials[0].case.entry != against, trials[0].case.entry))
     first, *others = ordered
     base: Mapping[tuple[str, int], float] = log_values(first)
     found = []
     for trials in others:
         values = log_values(trials)
         differences = [values[block] - base[block] for block in sorted(values.keys() & base.keys())]
-        seen = estimate(differences, confidence=CONFIDENCE)
+        seen = estimate(differences, confidence=LOOK_CONFIDENCE)
         half = None if seen.interval is None else (seen.interval[1] - seen.interval[0]) / 2
         found.append(
             Width(
@@ -76,7 +76,7 @@ def _name(trial: Trial) -> str:
     return case.entry + (f" [{case.environment}]" if case.environment else "")
 
 
-def enough(trials: Sequence[Trial], *, target: float, cap: int, complete: int, reference: str) -> int | None:
+def enough(trials: Sequence[Trial], *, target: float, cap: int, complete: int, against: str) -> int | None:
     """The look at which a run of `complete` whole blocks may stop: all its ratios had reached the target there.
 
     None: it goes on. The cap always ends it, whether or not the target was reached.
@@ -84,7 +84,23 @@ def enough(trials: Sequence[Trial], *, target: float, cap: int, complete: int, r
     for look in looks(cap):
         if look > complete:
             return None
-        seen = widths(trials, blocks=look, reference=reference)
+        seen = widths(trials, blocks=look, against=against)
         if look == cap or (seen and all(one.reached(target) for one in seen)):
             return look
     return None
+
+
+def stop_at(differences: Sequence[float], *, target: float, looks: Sequence[int] = LOOKS) -> Estimate:
+    """What is printed by a run that stops at the first planned look whose interval is narrow enough.
+
+    target: half the width of the interval, in logarithms. The estimate is over the differences until the stop, at the
+    latest over those until the last look that there are enough of; its interval is of LOOK_CONFIDENCE.
+    """
+    seen = estimate(differences[: looks[0]], confidence=LOOK_CONFIDENCE)
+    for n in looks:
+        if n > len(differences):
+            break
+        seen = estimate(differences[:n], confidence=LOOK_CONFIDENCE)
+        if seen.sd is not None and half_width(seen.sd, n, confidence=LOOK_CONFIDENCE) <= target:
+            break
+    return seen

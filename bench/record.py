@@ -357,6 +357,7 @@ class Placement(Value):
     plan_seed: int
     block: Count
     position: Count
+    target: Annotated[float, Field(gt=0)] | None = None  # the half-width at which the run was to stop, 0.01 for +-1%
 
 
 class Trial(Value):
@@ -487,6 +488,8 @@ class Plan(Value):
     interpreters: list[Interpreter] = []  # of frameworks that do not run in the runner's own
     gpu: str | None = None  # the UUID of the card
     sensors: bool = True
+    target: Annotated[float, Field(gt=0)] | None = None  # stop where every ratio is known to this; blocks is the cap
+    against: str = "torch-eager"  # the entry that the ratios are taken to
     time_limit_seconds: Seconds
     memory_limit_bytes: Bytes | None
     created_utc: str

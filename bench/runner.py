@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,7 +26,8 @@ from bench.contract import Device, Entry, Precision
 from bench.disturbance import disturbances
 from bench.errors import InputError
 from bench.interpreters import environment_of
-from bench.plan import block_order, entry_of, interpreter_of, task_of
+from bench.plan import block_order, cases, entry_of, interpreter_of, task_of
+from bench.precision import enough, looks
 from bench.probes import gpu as cards
 from bench.probes.available import availability
 from bench.record import (
@@ -347,7 +349,14 @@ def run_trial(plan: Plan, case: Case, *, block: int, position: int, proof: Proof
     measured = reply.measurements if reply else None
     environment = worker_environment(case.threads, python=where.python, gpu=where.gpu)
     return Trial(
-        placement=Placement(run=plan.run, profile=plan.profile, plan_seed=plan.seed, block=block, position=position),
+        placement=Placement(
+            run=plan.run,
+            profile=plan.profile,
+            plan_seed=plan.seed,
+            block=block,
+            position=position,
+            target=plan.target,
+        ),
         case=case,
         task=task,
         training_seed=task.seed + block,
@@ -395,13 +404,26 @@ def disproved(trial: Trial) -> bool:
 
 
 def remaining(plan: Plan, folder: Path) -> list[tuple[int, int, Case]]:
-    """(block, position, case) of every trial of the plan that has no record yet, in order."""
+    """(block, position, case) of every trial of the plan that has no record yet, in order; none once it may stop."""
+    if plan.target is not None and stopped(plan, folder) is not None:
+        return []
     return [
         (block, position, case)
         for block in range(plan.blocks)
         for position, case in enumerate(block_order(plan, block))
         if not store.has_trial(folder, case, block)
     ]
+
+
+def stopped(plan: Plan, folder: Path) -> int | None:
+    """The number of blocks after which a run with a target width may stop; None where it is not there yet."""
+    if plan.target is None:
+        return None
+    trials = [trial for _, trial in store.read_run(folder)]
+    held = Counter(trial.placement.block for trial in trials)
+    size = len(cases(plan))
+    complete = next(block for block in range(plan.blocks + 1) if held[block] < size)
+    return enough(trials, target=plan.target, cap=plan.blocks, complete=complete, against=plan.against)
 
 
 def proof_for(plan: Plan, case: Case, folder: Path, where: Where) -> Proof:
@@ -430,6 +452,8 @@ def run_plan(
     and every finished trial kept, and store.NoSpace before or after a trial for which the disk has no room.
     """
     for block, position, case in remaining(plan, folder):
+        if position == 0 and block in looks(plan.blocks) and stopped(plan, folder) is not None:
+            return
         store.check_space(folder)
         before(block, case)
         proof = proof_for(plan, case, folder, where)

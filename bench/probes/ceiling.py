@@ -21,7 +21,7 @@ Matmul = Callable[[Array, Array], Callable[[int], Array]]
 _REPEATS = 5  # of each product, the least is taken: a ceiling is what can be reached, not what usually is
 _REPEAT_SECONDS = 0.02
 _SQUARES = (512, 1024, 2048, 4096, 8192, 16384)
-_SQUARE_SECONDS = 0.25  # of one product: no larger square is tried beyond
+_SQUARE_SECONDS = 0.1  # of one product: no square is tried that would take longer
 _GAIN = 1.03  # nor where the last one was hardly faster
 _COPY_BYTES = 128 << 20  # well beyond the cache that a core has a share of
 # The largest error of `product_error` at each precision. Factors rounded to 24, 11 and 8 bits give 4e-7, 3e-4 and 2e-3

@@ -3,6 +3,7 @@
 Read outside the clock, at both ends of a window; nothing runs beside the training.
 """
 
+import contextlib
 import os
 import resource
 import time
@@ -88,7 +89,8 @@ def between(before: Counters, after: Counters) -> Surroundings:
     if before.steal_seconds is not None and after.steal_seconds is not None:
         steal = after.steal_seconds - before.steal_seconds
     if before.energy is not None and after.energy is not None:
-        joules = energy.joules(before.energy, after.energy)
+        with contextlib.suppress(energy.Unreadable):  # a package came or went: what was used is not known
+            joules = energy.joules(before.energy, after.energy)
     return Surroundings(
         steal_seconds=steal,
         foreign_seconds=foreign,

@@ -48,8 +48,18 @@ def test_what_was_not_counted_marks_nothing() -> None:
 
 def test_a_throttled_card_marks_the_trial() -> None:
     """Whatever the probe names is a mark."""
-    card = Gpu.model_construct(uuid="GPU-0")
+    card = Gpu.model_construct(uuid="GPU-0", foreign_processes=None)
 
     assert ["hot in 20% of samples"] == disturbances(
         measured(), cores=1, gpu=card, throttled=lambda _: ["hot in 20% of samples"]
     )
+
+
+def test_a_foreign_process_on_the_card_marks_the_trial() -> None:
+    """It has had a share of the card; a card that nobody else used has no mark."""
+    shared, alone = (Gpu.model_construct(uuid="GPU-0", foreign_processes=found) for found in ([17, 23], []))
+
+    assert ["other processes were on the card: 17, 23"] == disturbances(
+        measured(), cores=1, gpu=shared, throttled=lambda _: []
+    )
+    assert [] == disturbances(measured(), cores=1, gpu=alone, throttled=lambda _: [])
