@@ -9,22 +9,35 @@ from numpy.typing import NDArray
 from torch._dynamo.utils import counters
 from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
+from torch.utils._triton import has_triton
 
 from bench.contract import Data, Params, Refusal, Settings
 from bench.task import Task
 from impls.torch import mlp
-from impls.torch.mlp import versions
+from impls.torch.mlp import device_memory, matmul, reset_device_memory, synchronize, versions
 
-__all__ = ["ProgramCount", "build", "configure", "host_reads", "versions"]
+__all__ = [
+    "ProgramCount",
+    "build",
+    "configure",
+    "device_memory",
+    "host_reads",
+    "matmul",
+    "reset_device_memory",
+    "synchronize",
+    "versions",
+]
 
 
 def configure(settings: Settings) -> None:
-    """Device, threads and IEEE precision for the whole process; refuses where there is nothing to compile with."""
+    """Device, threads and precision for the whole process; refuses where there is nothing to compile with."""
     mlp.configure(settings)
     try:
         get_cpp_compiler()  # CUDA needs it as well: the code that starts the kernels is C++
     except InvalidCxxCompiler:
         raise Refusal("torch.compile finds no C++ compiler; install g++") from None
+    if settings.device == "cuda" and not has_triton():
+        raise Refusal("torch.compile finds no Triton that has this GPU")
 
 
 class ProgramCount:

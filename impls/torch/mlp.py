@@ -1,8 +1,9 @@
 """torch-eager: the task as PyTorch's own guide writes it."""
 
+import re
 import traceback
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,28 @@ DEVICE = "cpu"
 
 
 def configure(settings: Settings) -> None:
-    """Device, threads and IEEE precision for the whole process."""
+    """Device, threads and precision for the whole process."""
     global DEVICE
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise Refusal("PyTorch finds no CUDA device")
+    if settings.precision == "tf32" and (settings.device == "cpu" or not torch.cuda.is_tf32_supported()):
+        raise Refusal("TF32 is a format of NVIDIA's GPUs from Ampere on; this device has none, ask for ieee")
     DEVICE = settings.device
     # Within an op and between ops: the worker has just so many cores, and TensorFlow is given the same two numbers.
     torch.set_num_threads(settings.threads)
     torch.set_num_interop_threads(settings.threads)
-    torch.backends.fp32_precision = "ieee"
+    torch.backends.fp32_precision = settings.precision  # PyTorch's words are the contract's
 
 
 def versions() -> Mapping[str, str]:
     """The framework, and what it computes with."""
-    return {"torch": torch.__version__, "cuda": torch.version.cuda or "none"}
+    mkl = re.search(r"Math Kernel Library Version (\S+)", torch.__config__.show())
+    return {
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda or "none",
+        "mkl": mkl[1] if mkl else "none",
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def build_network(task: Task, params: Params) -> nn.Module:
@@ -149,10 +158,63 @@ class Trainer:
         layers = [layer for layer in self.network if isinstance(layer, nn.Linear)]
         return [(x.weight.detach().cpu().numpy().T.copy(), x.bias.detach().cpu().numpy().copy()) for x in layers]
 
+    def placement(self) -> Mapping[str, str]:
+        """See bench.contract."""
+        tensors = {"images": self.images, "labels": self.labels, **_trained(self.network, self.optimizer)}
+        return {name: tensor.device.type for name, tensor in tensors.items()}
+
+    def gather(self, batches: NDArray[np.int64]) -> None:
+        """See bench.contract."""
+        for rows in torch.tensor(batches, device=DEVICE):
+            _ = self.images.index_select(0, rows), self.labels.index_select(0, rows)
+        synchronize()
+
+
+def _trained(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """The parameters and what the optimiser keeps of each, by name; Adam's count of steps lies on the host always."""
+    tensors: dict[str, torch.Tensor] = {}
+    for index, p in enumerate(network.parameters()):
+        name = f"{'bias' if index % 2 else 'weight'} {index // 2}"
+        kept = {f"{what} of {name}": x for what, x in optimizer.state.get(p, {}).items() if what != "step"}
+        tensors |= {name: p, **{what: x for what, x in kept.items() if isinstance(x, torch.Tensor)}}
+    return tensors
+
 
 def build(task: Task, params: Params, data: Data) -> Trainer:
     """See bench.contract."""
     return Trainer(task, params, data)
+
+
+def synchronize() -> None:
+    """See bench.contract. On the CPU an operation has ended when its call returns."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def matmul(a: Array, b: Array) -> Callable[[int], Array]:
+    """See bench.contract. Into one tensor again and again, so that no memory is asked for in between."""
+    x, y = torch.tensor(a, device=DEVICE), torch.tensor(b, device=DEVICE)
+    out = torch.empty(len(x), y.shape[1], dtype=x.dtype, device=DEVICE)
+
+    def run(n: int) -> Array:
+        for _ in range(n):
+            torch.mm(x, y, out=out)
+        return out.cpu().numpy().copy()
+
+    return run
+
+
+def device_memory() -> Mapping[str, int]:
+    """See bench.contract."""
+    return {
+        "peak_allocated_bytes": torch.cuda.max_memory_allocated(),
+        "peak_reserved_bytes": torch.cuda.max_memory_reserved(),
+    }
+
+
+def reset_device_memory() -> None:
+    """See bench.contract."""
+    torch.cuda.reset_peak_memory_stats()
 
 
 def host_reads(trainer: AnyTrainer, batches: NDArray[np.int64]) -> list[str]:

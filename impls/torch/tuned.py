@@ -5,7 +5,8 @@ Inductor fuses. README.md says what else was tried.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -20,9 +21,18 @@ from bench.contract import Array, Data, Params
 from bench.task import Adam, AdamW, RmsProp, Sgd, Task
 from impls.torch import mlp
 from impls.torch.compiled import ProgramCount, configure
-from impls.torch.mlp import versions
+from impls.torch.mlp import device_memory, matmul, reset_device_memory, synchronize, versions
 
-__all__ = ["build", "configure", "host_reads", "versions"]
+__all__ = [
+    "build",
+    "configure",
+    "device_memory",
+    "host_reads",
+    "matmul",
+    "reset_device_memory",
+    "synchronize",
+    "versions",
+]
 
 STEPS_PER_GRAPH = 8  # of a CUDA graph: what a replay costs the host is spread over so many steps
 
@@ -123,7 +133,7 @@ def build_step(task: Task) -> Step:
 
 
 class Trainer:
-    """See bench.contract. `_advance` is what differs between the CPU and CUDA."""
+    """See bench.contract. `_advance` and `_take` are what differs between the CPU and CUDA."""
 
     def __init__(self, task: Task, params: Params, data: Data) -> None:
         self.images = torch.tensor(data.images, device=mlp.DEVICE)  # (n, pixels)
@@ -159,6 +169,20 @@ class Trainer:
         """See bench.contract."""
         return self._programs.total
 
+    def placement(self) -> Mapping[str, str]:
+        """See bench.contract."""
+        tensors = {"images": self.images, "labels": self.labels}
+        for index, (p, *moments) in enumerate(self.states):
+            name = f"{'bias' if index % 2 else 'weight'} {index // 2}"
+            tensors |= {name: p, **{f"moment {number} of {name}": m for number, m in enumerate(moments)}}
+        return {name: tensor.device.type for name, tensor in tensors.items()}
+
+    def gather(self, batches: NDArray[np.int64]) -> None:
+        """See bench.contract. By a program of its own, which the first call compiles; `compilations` leaves it out."""
+        with torch.no_grad():
+            self._take(torch.tensor(batches, device=mlp.DEVICE))
+        synchronize()
+
     def _compile(self, step: Step) -> Callable[..., tuple[Tensor, ...]]:
         """One program for any number of steps: the loop is part of it, and runs as C++ without Python."""
         width = 1 + moments_of(self._task)
@@ -193,6 +217,28 @@ class Trainer:
         self.states = [tuple(flat[i : i + width]) for i in range(0, len(flat), width)]
         return losses
 
+    @cached_property
+    def _gathering(self) -> Callable[..., tuple[Tensor, ...]]:
+        """The loop of `_compile` with nothing in it but the gather; what each turn took is carried into the next."""
+
+        def run(order: Tensor, x: Tensor, y: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+            def more(index: Tensor, *_: Tensor) -> Tensor:
+                return index < order.shape[0]
+
+            def body(index: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
+                rows = order.index_select(0, index.reshape(1))[0]
+                return index + 1, images.index_select(0, rows), labels.index_select(0, rows)
+
+            return while_loop(more, body, (torch.zeros((), dtype=torch.int64), x, y))[1:]
+
+        return torch.compile(run, fullgraph=True, dynamic=False, isolate_recompiles=True, options={"cpp_wrapper": True})
+
+    def _take(self, order: Tensor) -> tuple[Tensor, ...]:
+        """The last batch of order, each one before it taken too."""
+        mark_unbacked(order, 0)
+        nothing = (x.new_empty(order.shape[1], *x.shape[1:]) for x in (self.images, self.labels))
+        return self._gathering(order, *nothing, self.images, self.labels)
+
     def step_by_step(self, order: Tensor, table: Tensor) -> Tensor:
         """As _advance, uncompiled."""
         losses = []
@@ -200,6 +246,13 @@ class Trainer:
             self.states, loss = self._step(self.states, now, rows, self.images, self.labels)
             losses.append(loss)
         return torch.stack(losses)
+
+
+def _parts(steps: int) -> list[slice]:
+    """The steps, so many at a time as a CUDA graph has, and one by one what remains."""
+    whole = steps // STEPS_PER_GRAPH * STEPS_PER_GRAPH
+    starts = [*range(0, whole, STEPS_PER_GRAPH), *range(whole, steps)]
+    return [slice(start, start + (STEPS_PER_GRAPH if start < whole else 1)) for start in starts]
 
 
 class CudaTrainer(Trainer):
@@ -226,14 +279,28 @@ class CudaTrainer(Trainer):
 
     def _advance(self, order: Tensor, table: Tensor) -> Tensor:
         losses = torch.empty(len(order), dtype=table.dtype, device=order.device)
-        whole = len(order) // STEPS_PER_GRAPH * STEPS_PER_GRAPH
-        for start in [*range(0, whole, STEPS_PER_GRAPH), *range(whole, len(order))]:
-            part = slice(start, start + (STEPS_PER_GRAPH if start < whole else 1))
+        for part in _parts(len(order)):
             # Copied at once: the next replay overwrites what this one returned.
             losses[part] = self._program(order[part], table[part], self.images, self.labels, self.states)
         if skips := counters["inductor"]["cudagraph_skips"]:
             raise RuntimeError(f"torch-tuned on CUDA must run as CUDA graphs; PyTorch left them out {skips} times")
         return losses
+
+    @cached_property
+    def _gathering(self) -> Callable[..., tuple[Tensor, ...]]:
+        """The graph of `_compile` with nothing in it but the gather; every batch is a result, so that none is left."""
+
+        def run(order: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+            return tuple(x.index_select(0, rows) for rows in order.unbind() for x in (images, labels))
+
+        mode = "reduce-overhead" if mlp.DEVICE == "cuda" else None
+        return torch.compile(run, fullgraph=True, dynamic=False, isolate_recompiles=True, mode=mode)
+
+    def _take(self, order: Tensor) -> tuple[Tensor, ...]:
+        taken: tuple[Tensor, ...] = ()
+        for part in _parts(len(order)):
+            taken = self._gathering(order[part], self.images, self.labels)
+        return taken[-2:]
 
 
 def build(task: Task, params: Params, data: Data) -> Trainer:
