@@ -1,5 +1,7 @@
 """tensorflow-data: tensorflow-function fed by a tf.data pipeline, which prepares the next batches during a step."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -7,18 +9,28 @@ from numpy.typing import NDArray
 from bench.contract import Data, Params, Settings
 from bench.task import Task
 from impls.tensorflow import mlp
-from impls.tensorflow.mlp import host_reads, versions
+from impls.tensorflow.mlp import device_memory, host_reads, matmul, reset_device_memory, synchronize, versions
 
-__all__ = ["build", "configure", "host_reads", "versions"]
+__all__ = [
+    "build",
+    "configure",
+    "device_memory",
+    "host_reads",
+    "matmul",
+    "reset_device_memory",
+    "synchronize",
+    "versions",
+]
 
 THREADS = 1
+GPU = False
 
 
 def configure(settings: Settings) -> None:
-    """Device, threads and IEEE precision for the whole process."""
-    global THREADS
-    THREADS = settings.threads  # a pipeline has threads of its own
+    """Device, threads and precision for the whole process."""
+    global THREADS, GPU
     mlp.configure(settings)
+    THREADS, GPU = settings.threads, settings.device == "cuda"  # a pipeline has threads of its own
 
 
 class Trainer(mlp.Trainer):
@@ -68,6 +80,18 @@ class Trainer(mlp.Trainer):
         self._order.assign(batches)
         losses = tf.stack([self._graph(images, labels) for images, labels in self.pipeline])
         return losses.numpy().astype(np.float32, copy=False)
+
+    def placement(self) -> Mapping[str, str]:
+        """See bench.contract. The data are not named: that they lie on the host is what this entry is."""
+        return {name: mlp._device_of(x) for name, x in mlp._trained(self.network, self.optimizer).items()}
+
+    def gather(self, batches: NDArray[np.int64]) -> None:
+        """See bench.contract."""
+        self._order.assign(batches)
+        for images, labels in self.pipeline:
+            if GPU:  # a step copies its batch there
+                images, labels = tf.identity(images), tf.identity(labels)
+        synchronize()
 
     def compilations(self) -> int:
         """See bench.contract: the step's traces and those of the pipeline's functions."""

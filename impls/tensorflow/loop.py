@@ -9,10 +9,28 @@ from numpy.typing import NDArray
 from bench.contract import Data, Params
 from bench.task import Adam, AdamW, RmsProp, Sgd, Task
 from impls.tensorflow import mlp
-from impls.tensorflow.mlp import configure, host_reads, versions
+from impls.tensorflow.function import gathering
+from impls.tensorflow.mlp import (
+    configure,
+    device_memory,
+    host_reads,
+    matmul,
+    reset_device_memory,
+    synchronize,
+    versions,
+)
 from impls.tensorflow.optimizers import FallingRate, one_minus_power
 
-__all__ = ["build", "configure", "host_reads", "versions"]
+__all__ = [
+    "build",
+    "configure",
+    "device_memory",
+    "host_reads",
+    "matmul",
+    "reset_device_memory",
+    "synchronize",
+    "versions",
+]
 
 
 class Trainer(mlp.Trainer):
@@ -25,6 +43,7 @@ class Trainer(mlp.Trainer):
         self.optimizer = FusedUpdates(task, [v.value for v in self.network.trainable_variables])
         order = tf.TensorSpec((None, task.batch_size), tf.int64)  # another number of steps is no other graph
         self._graph = tf.function(self._loop, input_signature=[order], autograph=False, jit_compile=False)
+        self._gather = gathering(self.images, self.labels, task.batch_size, jit_compile=False)
 
     def _loop(self, order: tf.Tensor) -> tf.Tensor:
         """(steps, batch) -> losses (steps,)."""
@@ -41,6 +60,11 @@ class Trainer(mlp.Trainer):
     def train(self, batches: NDArray[np.int64]) -> NDArray[np.float32]:
         """See bench.contract."""
         return self._graph(tf.constant(batches)).numpy().astype(np.float32, copy=False)
+
+    def gather(self, batches: NDArray[np.int64]) -> None:
+        """See bench.contract. By a graph of its own, the same loop with nothing else in it."""
+        self._gather(tf.constant(batches))
+        synchronize()
 
     def compilations(self) -> int:
         """See bench.contract."""
@@ -66,7 +90,15 @@ class FusedUpdates:
                 slots = 1
             case Adam() | AdamW():
                 slots = 2
-        self._slots = [[tf.Variable(tf.zeros_like(p), trainable=False) for _ in range(slots)] for p in variables]
+        self._slots = [
+            [tf.Variable(tf.zeros_like(p), trainable=False, name=f"moment_{slot}_of_{index}") for slot in range(slots)]
+            for index, p in enumerate(variables)
+        ]
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """What is kept of the parameters."""
+        return [slot for slots in self._slots for slot in slots]
 
     def apply(self, gradients: list[tf.Tensor]) -> None:
         """One update of every variable."""

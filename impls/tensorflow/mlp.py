@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.python.util import _pywrap_util_port
 
 from bench.contract import Array, Data, Params, Refusal, Settings
 from bench.task import Adam, AdamW, RmsProp, Sgd, Task
@@ -26,23 +27,34 @@ _HOST_OPS = frozenset({"EagerPyFunc", "Print", "PrintV2", "PyFunc", "PyFuncState
 
 
 def configure(settings: Settings) -> None:
-    """Device, threads and IEEE precision for the whole process."""
+    """Device, threads and precision for the whole process."""
     gpus = tf.config.list_physical_devices("GPU")
     if settings.device == "cuda" and not gpus:
         raise Refusal("TensorFlow finds no CUDA device")
+    if settings.precision == "tf32" and (settings.device == "cpu" or not _has_tf32(gpus[0])):
+        raise Refusal("TF32 is a format of NVIDIA's GPUs from Ampere on; this device has none, ask for ieee")
     tf.config.set_visible_devices(gpus[:1] if settings.device == "cuda" else [], "GPU")
     for gpu in gpus[:1] if settings.device == "cuda" else []:
         tf.config.experimental.set_memory_growth(gpu, True)  # else it takes the whole card
-    tf.config.set_soft_device_placement(False)  # what has no kernel on the device fails, instead of moving to the CPU
+    tf.config.set_soft_device_placement(False)  # a GPU that is named and not there is an error, and not the CPU
     # Within an op and between ops: the worker has just so many cores, and torch is given the same two numbers.
     tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
     tf.config.threading.set_inter_op_parallelism_threads(settings.threads)
-    tf.config.experimental.enable_tensor_float_32_execution(False)
+    tf.config.experimental.enable_tensor_float_32_execution(settings.precision == "tf32")
+
+
+def _has_tf32(gpu: Any) -> bool:
+    return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))[0] >= 8  # Ampere
 
 
 def versions() -> Mapping[str, str]:
     """The framework, and what it computes with."""
-    return {"tensorflow": tf.__version__, "keras": keras.__version__}
+    return {
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "cuda": tf.sysconfig.get_build_info().get("cuda_version", "none"),
+        "onednn": "on" if _pywrap_util_port.IsMklEnabled() else "off",  # what the environment and the CPU came to
+    }
 
 
 def build_network(task: Task, params: Params) -> keras.Model:
@@ -140,14 +152,73 @@ class Trainer:
         layers = self.network.layers
         return [(x.kernel.numpy().copy(), x.bias.numpy().copy()) for x in layers]
 
+    def placement(self) -> Mapping[str, str]:
+        """See bench.contract."""
+        tensors = {"images": self.images, "labels": self.labels, **_trained(self.network, self.optimizer)}
+        return {name: _device_of(tensor) for name, tensor in tensors.items()}
+
+    def gather(self, batches: NDArray[np.int64]) -> None:
+        """See bench.contract."""
+        for rows in tf.unstack(tf.constant(batches)):
+            _ = tf.gather(self.images, rows), tf.gather(self.labels, rows)
+        synchronize()
+
     def _graphs(self, batches: NDArray[np.int64]) -> list[tf.Graph]:  # noqa: ARG002
         """The graphs that training on such batches runs: none where every operation is called from Python."""
         return []
 
 
+def _trained(network: keras.Model, optimizer: Any) -> dict[str, tf.Tensor]:
+    """The parameters and what the optimiser keeps of each, by name; no count or rate, which are single numbers."""
+    tensors: dict[str, Any] = {}
+    for index, layer in enumerate(network.layers):
+        tensors |= {f"weight {index}": layer.kernel, f"bias {index}": layer.bias}
+    tensors |= {v.name: v for v in optimizer.variables if len(v.shape) > 0}
+    return {name: tf.convert_to_tensor(variable) for name, variable in tensors.items()}
+
+
+def _device_of(tensor: tf.Tensor) -> str:
+    """Where the memory of the tensor lies, which need not be where its operation ran."""
+    kind = tf.DeviceSpec.from_string(tensor.backing_device).device_type
+    return {"CPU": "cpu", "GPU": "cuda"}.get(kind, kind)
+
+
 def build(task: Task, params: Params, data: Data) -> Trainer:
     """See bench.contract."""
     return Trainer(task, params, data)
+
+
+def synchronize() -> None:
+    """See bench.contract."""
+    tf.test.experimental.sync_devices()
+
+
+def matmul(a: Array, b: Array) -> Callable[[int], Array]:
+    """See bench.contract. By a loop in a graph: a call for each takes longer than a small product."""
+    x, y = tf.Variable(a), tf.Variable(b)  # a variable is read anew in each turn, so that no turn can be left out
+    out = tf.zeros((len(a), b.shape[1]), x.dtype)
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.int32)], autograph=False, jit_compile=False)
+    def _loop(n: tf.Tensor) -> tf.Tensor:
+        def _body(turn: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return turn + 1, tf.matmul(x, y)
+
+        return tf.while_loop(lambda turn, _: turn < n, _body, (tf.constant(0), out), parallel_iterations=1)[1]
+
+    def run(n: int) -> Array:
+        return _loop(tf.constant(n)).numpy()
+
+    return run
+
+
+def device_memory() -> Mapping[str, int]:
+    """See bench.contract. What TensorFlow keeps in its pool it does not tell."""
+    return {"peak_allocated_bytes": tf.config.experimental.get_memory_info("GPU:0")["peak"]}
+
+
+def reset_device_memory() -> None:
+    """See bench.contract."""
+    tf.config.experimental.reset_memory_stats("GPU:0")
 
 
 def host_reads(trainer: Trainer, batches: NDArray[np.int64]) -> list[str]:

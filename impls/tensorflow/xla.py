@@ -3,9 +3,26 @@
 from bench.contract import Data, Params
 from bench.task import Task
 from impls.tensorflow import function
-from impls.tensorflow.mlp import configure, host_reads, versions
+from impls.tensorflow.mlp import (
+    configure,
+    device_memory,
+    host_reads,
+    matmul,
+    reset_device_memory,
+    synchronize,
+    versions,
+)
 
-__all__ = ["build", "configure", "host_reads", "versions"]
+__all__ = [
+    "build",
+    "configure",
+    "device_memory",
+    "host_reads",
+    "matmul",
+    "reset_device_memory",
+    "synchronize",
+    "versions",
+]
 
 
 class Trainer(function.Trainer):
