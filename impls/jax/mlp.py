@@ -1,6 +1,7 @@
 """jax-jit: the task as JAX's own tutorials write it, a jitted step called batch by batch from Python."""
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
@@ -18,20 +19,30 @@ Slots = tuple[jax.Array, ...]  # a parameter and what the optimiser keeps of it:
 Update = Callable[..., Slots]  # (step, gradient, *slots) -> slots
 State = tuple[jax.Array, list[Slots]]  # steps done; weight and bias of each layer in turn
 
+DEVICE = "cpu"
+
 
 def configure(settings: Settings) -> None:
-    """Device and IEEE precision for the whole process.
+    """Device and precision for the whole process.
 
     Threads: JAX has no setting for them. XLA starts as many as the process may use cores: just those of the worker.
     """
+    global DEVICE
     if settings.device == "cuda":
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # else it takes three quarters of the card
         try:
-            jax.config.update("jax_default_device", jax.devices("cuda")[0])
+            gpu = jax.devices("cuda")[0]
         except RuntimeError:
             raise Refusal("JAX finds no CUDA device") from None
+    if settings.precision == "tf32" and (settings.device == "cpu" or float(gpu.compute_capability) < 8):  # Ampere
+        raise Refusal("TF32 is a format of NVIDIA's GPUs from Ampere on; this device has none, ask for ieee")
+    if settings.device == "cuda":
+        jax.config.update("jax_default_device", gpu)
     else:
         jax.config.update("jax_platforms", "cpu")  # else a GPU is taken where there is one
-    jax.config.update("jax_default_matmul_precision", "highest")  # on a GPU the default may be TF32
+    DEVICE = settings.device
+    # On a GPU the default may be TF32.
+    jax.config.update("jax_default_matmul_precision", {"ieee": "highest", "tf32": "tensorfloat32"}[settings.precision])
 
 
 def versions() -> Mapping[str, str]:
@@ -127,6 +138,7 @@ class Trainer:
         flat = [jnp.array(array) for layer in params for array in layer]
         self.state: State = (jnp.zeros((), jnp.int32), [(p, *(jnp.zeros_like(p) for _ in range(kept))) for p in flat])
         self._step = jax.jit(self.step, donate_argnums=0)
+        self._gather = jax.jit(_take_each)
         jax.block_until_ready((self.images, self.labels, self.state))  # JAX copies in the background
 
     def loss(self, parameters: list[jax.Array], images: jax.Array, labels: jax.Array) -> jax.Array:
@@ -165,11 +177,72 @@ class Trainer:
         flat = [np.array(p) for p, *_ in arrays]
         return list(zip(flat[::2], flat[1::2], strict=True))
 
+    def placement(self) -> Mapping[str, str]:
+        """See bench.contract."""
+        arrays = {"images": self.images, "labels": self.labels}
+        for index, (p, *kept) in enumerate(self.state[1]):
+            name = f"{'bias' if index % 2 else 'weight'} {index // 2}"
+            arrays |= {name: p, **{f"moment {number} of {name}": m for number, m in enumerate(kept)}}
+        return {name: _device_of(array) for name, array in arrays.items()}
+
+    def gather(self, batches: NDArray[np.int64]) -> None:
+        """See bench.contract. By a program of its own, a loop, as a call a batch would add what a call costs."""
+        jax.block_until_ready(self._gather(self.images, self.labels, batches))
+
     def compilations(self) -> int:
         """See bench.contract."""
         return self._step._cache_size()
 
 
+def _take_each(images: jax.Array, labels: jax.Array, order: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The last batch of order (steps, batch), each before it taken too: a turn's is carried into the next."""
+    nothing = tuple(jnp.zeros((order.shape[1], *x.shape[1:]), x.dtype) for x in (images, labels))
+    taken, _ = jax.lax.scan(lambda _, rows: ((images[rows], labels[rows]), None), nothing, order)
+    return taken
+
+
+def _device_of(array: jax.Array) -> str:
+    (device,) = array.devices()
+    return {"gpu": "cuda"}.get(device.platform, device.platform)  # JAX says gpu of CUDA
+
+
 def build(task: Task, params: Params, data: Data) -> Trainer:
     """See bench.contract."""
     return Trainer(task, params, data)
+
+
+def synchronize() -> None:
+    """See bench.contract. JAX has no wait for a device; this is one for all that was computed and is still held."""
+    jax.block_until_ready(jax.live_arrays())
+
+
+def matmul(a: Array, b: Array) -> Callable[[int], Array]:
+    """See bench.contract. On the CPU by a loop in a program: a call for each takes longer than a small product.
+
+    On CUDA by calls, which do not wait for the device, where a loop without a known end asks the host at each turn.
+    """
+    if a.dtype == np.float64:  # never switched off again: an older trainer may live on
+        jax.config.update("jax_enable_x64", True)
+    x, y = jnp.array(a), jnp.array(b)
+    out = jnp.zeros((len(a), b.shape[1]), x.dtype)
+    loop, once = jax.jit(_products), jax.jit(jnp.matmul)
+
+    def run(n: int) -> Array:
+        if DEVICE == "cpu":
+            return np.array(loop(n, x, y, out))
+        for _ in range(n):
+            product = once(x, y)
+        return np.array(product)
+
+    return run
+
+
+def _products(n: int, x: jax.Array, y: jax.Array, out: jax.Array) -> jax.Array:
+    """x @ y, n times. One number of x is given 0 times the last result, so that XLA cannot take the product out."""
+
+    def turn(_: int, carried: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        x, out = carried
+        x = x.at[0, 0].add(0 * out[0, 0])
+        return x, x @ y
+
+    return jax.lax.fori_loop(0, n, turn, (x, out))[1]

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from bench.contract import Data, Params
 from bench.task import Task
 from impls.jax import mlp
-from impls.jax.mlp import State, configure, versions
+from impls.jax.mlp import State, configure, matmul, synchronize, versions
 
-__all__ = ["build", "configure", "versions"]
+__all__ = ["build", "configure", "matmul", "synchronize", "versions"]
 
 
 class Trainer(mlp.Trainer):

@@ -5,6 +5,7 @@ Imported by the entries, which choose the backend first.
 
 import inspect
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -136,8 +137,11 @@ class Trainer:
     def fit(self, batches: NDArray[np.int64]) -> None:
         """One call of fit, with a step for each row of batches."""
         # 5. A step takes the batch's rows, computes the loss, its gradients, and updates the parameters once.
-        data = ((self.images[rows], self.labels[rows]) for rows in batches)
-        self.network.fit(data, steps_per_epoch=len(batches), epochs=1, shuffle=False, verbose=0)
+        self.network.fit(self.taken(batches), steps_per_epoch=len(batches), epochs=1, shuffle=False, verbose=0)
+
+    def taken(self, batches: NDArray[np.int64]) -> Iterator[tuple[Array, Array]]:
+        """What fit is fed with."""
+        return ((self.images[rows], self.labels[rows]) for rows in batches)
 
     def train(self, batches: NDArray[np.int64]) -> NDArray[np.float32]:
         """See bench.contract."""
@@ -160,6 +164,28 @@ class Trainer:
         """See bench.contract."""
         arrays = [[np.array(array) for array in layer.get_weights()] for layer in self.network.layers]
         return [(weight, bias) for weight, bias in arrays]
+
+    def placement(self) -> Mapping[str, str]:
+        """See bench.contract. Not named: the data, which fit takes from the host; counts and rates, single numbers."""
+        variables: dict[str, keras.Variable] = {}
+        for index, layer in enumerate(self.network.layers):
+            variables |= {f"weight {index}": layer.kernel, f"bias {index}": layer.bias}
+        variables |= {v.path: v for v in self.network.optimizer.variables if len(v.shape) > 0}
+        return {name: self.device_of(variable.value) for name, variable in variables.items()}
+
+    def device_of(self, tensor: Tensor) -> str:
+        """Where a tensor of the backend lies: "cpu" or "cuda"."""
+        raise NotImplementedError
+
+    def gather(self, batches: NDArray[np.int64]) -> None:
+        """See bench.contract. Each batch is made a tensor, as in a step; what else fit does with it is left out."""
+        tensor = None
+        for images, labels in self.taken(batches):
+            tensor = [ops.convert_to_tensor(images), ops.convert_to_tensor(labels)]
+        self.wait(tensor)
+
+    def wait(self, tensors: Any) -> None:
+        """Until the tensors of the backend are there."""
 
     def program(self, name: str) -> Any:
         """What fit calls at each step: Keras keeps it in the closure of its train_function. None before the first."""

@@ -1,6 +1,6 @@
 """sklearn: MLPClassifier, one call of partial_fit a batch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import sklearn
@@ -16,6 +16,10 @@ def configure(settings: Settings) -> None:
     """scikit-learn computes with NumPy: the threads are those of its BLAS, and there is no device but the CPU."""
     if settings.device != "cpu":
         raise Refusal(f"scikit-learn has no device {settings.device}: MLPClassifier computes with NumPy")
+    if settings.precision != "ieee":
+        raise Refusal(
+            f"scikit-learn has no {settings.precision.upper()}: MLPClassifier computes with NumPy, on the CPU"
+        )
     threadpoolctl.threadpool_limits(settings.threads)
 
 
@@ -110,6 +114,21 @@ class Trainer:
         pairs = zip(self.network.coefs_, self.network.intercepts_, strict=True)
         return [(weight.copy(), bias.copy()) for weight, bias in pairs]
 
+    def placement(self) -> Mapping[str, str]:
+        """See bench.contract."""
+        arrays = {"images": self.images, "labels": self.labels}
+        for index, pair in enumerate(zip(self.network.coefs_, self.network.intercepts_, strict=True)):
+            arrays |= {f"weight {index}": pair[0], f"bias {index}": pair[1]}
+        optimizer = getattr(self.network, "_optimizer", None)  # made by the first step
+        if optimizer is not None:
+            arrays |= {f"velocity {index}": v for index, v in enumerate(optimizer.velocities)}
+        return {name: array.device for name, array in arrays.items()}
+
+    def gather(self, batches: NDArray[np.int64]) -> None:
+        """See bench.contract. What partial_fit does with the rows that it is given is not part of it."""
+        for rows in batches:
+            _ = self.images[rows], self.labels[rows]
+
 
 def build(task: Task, params: Params, data: Data) -> Trainer:
     """See bench.contract."""
@@ -117,3 +136,16 @@ def build(task: Task, params: Params, data: Data) -> Trainer:
     if reason:
         raise Refusal(reason)
     return Trainer(task, params, data)
+
+
+def matmul(a: Array, b: Array) -> Callable[[int], Array]:
+    """See bench.contract. NumPy's, with which MLPClassifier computes."""
+    x, y = a.copy(), b.copy()
+    out = np.empty((len(a), b.shape[1]), a.dtype)
+
+    def run(n: int) -> Array:
+        for _ in range(n):
+            np.matmul(x, y, out=out)
+        return out.copy()
+
+    return run
