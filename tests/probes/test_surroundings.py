@@ -46,10 +46,13 @@ def test_a_hog_on_the_core_is_counted_as_foreign() -> None:
 
 
 def test_our_own_work_is_not_foreign() -> None:
-    """What this process did is taken off: of several windows one is quiet, also on a machine that does other things."""
-    least = min(window(0.3).foreign_seconds or 0.0 for _ in range(10))
+    """However busy the core is with others: what they had is at most the time that we did not have."""
+    started, worked = time.perf_counter(), 0.5
+    found = window(worked)
+    others = time.perf_counter() - started - worked
 
-    assert least < 0.25
+    assert found.foreign_seconds is not None
+    assert found.foreign_seconds < others + 0.1
 
 
 def test_what_cannot_be_read_is_null_with_the_reason(tmp_path: Path) -> None:
