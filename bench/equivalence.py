@@ -48,16 +48,16 @@ def equivalence(
     """
     seen = estimate(differences)
     if seen.mean is None or seen.sd is None:
-        reason = "no seed in common" if seen.n == 0 else "a single seed shows no spread"
+        why = "no seed in common" if seen.n == 0 else "a single seed shows no spread"
         return Equivalence(
-            n=seen.n, margin=margin, difference=seen.mean, interval=None, p=None, verdict="undecided", reason=reason
+            n=seen.n, margin=margin, difference=seen.mean, interval=None, p=None, verdict="undecided", reason=why
         )
     half = half_width(seen.sd, seen.n, confidence=1 - 2 * alpha)
     low, high = seen.mean - half, seen.mean + half
     error = seen.sd / math.sqrt(seen.n)
     p = max(_p_above(seen.mean + margin, error, seen.n), _p_above(margin - seen.mean, error, seen.n))
     verdict: Verdict = "undecided"
-    reason = None
+    reason: str | None = None
     if seen.n < least:
         reason = f"{seen.n} seeds, and a claim needs {least}"
     elif p < alpha:

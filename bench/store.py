@@ -205,7 +205,7 @@ def read_trials(results: Path) -> list[tuple[Path, Trial]]:
     found = [(path, read_value(Trial, path)) for path in sorted(raw.glob("*/*/*/block-*.json"))]
     if not found:
         raise InputError(f"{raw}: holds no record; make some with `bench run`")
-    _check_proofs(found)
+    check_proofs(found)
     return found
 
 
@@ -223,7 +223,7 @@ def newest_certificates(results: Path) -> list[tuple[Path, Certificate]]:
     return list(newest.values())
 
 
-def _check_proofs(trials: list[tuple[Path, Trial]]) -> None:
+def check_proofs(trials: list[tuple[Path, Trial]]) -> None:
     """Raise InputError where a trial's certificate is not beside it, or is another than the trial was run under."""
     proofs: dict[Path, Proof] = {}
     for path, trial in trials:
