@@ -26,7 +26,6 @@ from bench.commands.common import ROOT, JsonOption, ResultsOption, note, out, st
 from bench.commands.compare import compare
 from bench.commands.export import export
 from bench.commands.gate import gate
-from bench.commands.history import for_report, history_
 from bench.commands.selftest import selftest_
 from bench.doctor import examine, examine_cuda, unfit
 from bench.errors import InputError
@@ -602,9 +601,7 @@ def report(
     if as_json:
         out(publish.tables.to_json(trials))
         return
-    section, plots = for_report(results)
-    files = publish.files(trials, results, store.read_suites(results), store.newest_certificates(results), section)
-    files |= plots
+    files = publish.files(trials, results, store.read_suites(results), store.newest_certificates(results))
     place = readme or Path("README.md")
     text = place.read_text(encoding="utf-8") if place.is_file() else None
     if text is not None and (readme is not None or publish.markdown.BEGIN in text):
@@ -637,7 +634,6 @@ def schema(
 app.command()(compare)
 app.command()(export)
 app.command()(gate)
-app.command("history")(history_)
 app.command("selftest")(selftest_)
 
 
