@@ -26,6 +26,7 @@ from bench.commands.common import ROOT, JsonOption, ResultsOption, note, out, st
 from bench.commands.compare import compare
 from bench.commands.export import export
 from bench.commands.gate import gate
+from bench.commands.history import for_report, history_
 from bench.commands.selftest import selftest_
 from bench.doctor import examine, examine_cuda, unfit
 from bench.errors import InputError
@@ -601,7 +602,9 @@ def report(
     if as_json:
         out(publish.tables.to_json(trials))
         return
-    files = publish.files(trials, results, store.read_suites(results), store.newest_certificates(results))
+    section, plots = for_report(results)
+    files = publish.files(trials, results, store.read_suites(results), store.newest_certificates(results), section)
+    files |= plots
     place = readme or Path("README.md")
     text = place.read_text(encoding="utf-8") if place.is_file() else None
     if text is not None and (readme is not None or publish.markdown.BEGIN in text):
@@ -634,6 +637,7 @@ def schema(
 app.command()(compare)
 app.command()(export)
 app.command()(gate)
+app.command("history")(history_)
 app.command("selftest")(selftest_)
 
 
