@@ -518,7 +518,13 @@ def read_value(kind: type[T], path: Path) -> T:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     try:
-        return kind.model_validate(migrate(kind.__name__, json.loads(content)), strict=False)
+        document = json.loads(content)
+        number = document.get("schema_version") if isinstance(document, dict) else None
+        if isinstance(number, int) and number > SCHEMA_VERSION:
+            raise InputError(
+                f"{path}: schema_version: is {number}, this evenhand reads up to {SCHEMA_VERSION}; update it"
+            )
+        return kind.model_validate(migrate(kind.__name__, document), strict=False)
     except ValidationError as error:
         raise InputError(validation_message(str(path), error)) from None
     except (ValueError, KeyError, TypeError) as error:  # no JSON, or not what its number says it is
