@@ -61,7 +61,7 @@ def text(shown: Sequence[Shown]) -> str:
     lines = []
     for one in shown:
         lines.append(escape.plain(f"{title(one.series)}: {newest_text(one.series)}, {_points(one)}"))
-        lines += [escape.plain(f"  {change_text(change)}") for change in one.changes]
+        lines += [f"  {escape.plain(change_text(change))}" for change in one.changes]
     return "\n".join(lines)
 
 
@@ -163,8 +163,8 @@ def svg(one: Shown) -> str:
     ends = [_interval(one.series, index) for index in range(len(points))]
     # A single wild interval would squeeze all others: the axis holds every point, and intervals as far as they go.
     spread = max(max(p.log_ratio for p in points) - min(p.log_ratio for p in points), 0.01)
-    low = max(min(end[0] for end in ends), min(p.log_ratio for p in points) - spread)
-    high = min(max(end[1] for end in ends), max(p.log_ratio for p in points) + spread)
+    low = max(min(end[0] for end in ends), min(p.log_ratio for p in points) - spread) - spread / 10
+    high = min(max(end[1] for end in ends), max(p.log_ratio for p in points) + spread) + spread / 10
 
     def x(index: float) -> float:
         return _LEFT + (index + 0.5) * (_WIDTH - _LEFT - _RIGHT) / len(points)

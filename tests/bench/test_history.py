@@ -50,13 +50,18 @@ def make_run(pairs: Sequence[tuple[float, float]] = ((1.0, 2.0), (1.0, 2.1), (1.
     return Run(trials)
 
 
+def commit(number: int) -> str:
+    """A commit whose first digits tell it apart."""
+    return f"{number:012x}".ljust(40, "0")
+
+
 def make_line(number: int = 0, *, log_ratio: float = 0.1, run: str | None = None, **changes: object) -> Line:
     """A line of sklearn against numpy-1 in a run of its own."""
     run_ = make_run()
     line = next(line for line in run_.lines(run_.pin()) if line.quantity == "samples_per_second")
     values: dict[str, object] = {
         "run": run or f"run-{number:03d}",
-        "commit": f"{number:040x}",
+        "commit": commit(number),
         "committed_utc": f"2026-01-{1 + number // 24:02d}T{number % 24:02d}:00:00+00:00",
         "log_ratio": log_ratio,
         "standard_error": 0.002,

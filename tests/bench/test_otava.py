@@ -14,6 +14,7 @@ from bench.errors import InputError
 from bench.history import append
 from bench.otava import find_steps, indexes_of, is_there, looked, read_looked, write_looked
 from bench.series import Series, changes_of
+from tests.bench.test_history import commit
 from tests.bench.test_series import make_series
 from tests.command import ROOT
 
@@ -39,7 +40,7 @@ def test_a_step_is_found_where_it_is() -> None:
 
     assert [20, 40] == [change.index for change in changes]
     assert [False, True] == [change.faster for change in changes]
-    assert (f"{19:040x}", f"{20:040x}") == (changes[0].before, changes[0].after)
+    assert (commit(19), commit(20)) == (changes[0].before, changes[0].after)
     assert pytest.approx(math.exp(-0.03), abs=0.004) == changes[0].ratio
 
 

@@ -13,7 +13,7 @@ from bench.errors import InputError
 from bench.history import Line, Pin
 from bench.series import Series, changes_of, series_of
 from bench.stats import half_width
-from tests.bench.test_history import make_line, make_run
+from tests.bench.test_history import commit, make_line, make_run
 
 UNHURRIED = settings(deadline=None)
 LOGS = st.floats(min_value=-2, max_value=2)
@@ -228,7 +228,7 @@ def test_a_change_names_its_commits_its_size_and_what_else_changed() -> None:
 
     [change] = changes_of(series, [4])
 
-    assert (f"{3:040x}", f"{4:040x}", False) == (change.before, change.after, change.faster)
+    assert (commit(3), commit(4), False) == (change.before, change.after, change.faster)
     assert pytest.approx(math.exp(-0.1)) == change.ratio
     assert (("torch", "2.13.0", "2.14.0"),) == change.packages
     assert (None, False) == (change.at_renewal, change.is_overlap_error)
