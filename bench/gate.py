@@ -117,12 +117,14 @@ class Decision:
 
 def one_sided_p(differences: Sequence[float]) -> float:
     """P of a mean as large as this where the true one is 0: Student's t-test. 1 below two differences."""
-    seen = estimate(differences)
-    if seen.mean is None or seen.sd is None:
+    n = len(differences)
+    if n < 2:
         return 1.0
-    if seen.sd == 0:
-        return 0.0 if seen.mean > 0 else 1.0
-    return float(stdtr(seen.n - 1, -seen.mean / (seen.sd / math.sqrt(seen.n))))
+    mean = math.fsum(differences) / n
+    sd = math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (n - 1))
+    if sd == 0:
+        return 0.0 if mean > 0 else 1.0
+    return float(stdtr(n - 1, -mean / (sd / math.sqrt(n))))
 
 
 def two_sided_p(differences: Sequence[float]) -> float:
@@ -146,10 +148,12 @@ def why_invalid(samples: Sequence[Sample], rule: Rule, *, comparisons: int) -> s
     if steal is not None and steal > rule.most_stolen:
         return f"the hypervisor gave {steal:.0%} of the cores' time to other guests (limit {rule.most_stolen:.0%})"
     controls = [sample.control for sample in samples]
-    seen, p = estimate(controls), two_sided_p(controls)
-    limit = rule.control_p / (2 * comparisons)
-    if seen.mean is not None and abs(seen.mean) > math.log1p(rule.confirm_point) and p < limit:
-        return f"two sides of the same code differ by {math.expm1(seen.mean):+.1%} (p = {p:.1g}, limit {limit:.1g})"
+    mean = _mean(controls)
+    if mean is None or abs(mean) <= math.log1p(rule.confirm_point):
+        return None
+    p, limit = two_sided_p(controls), rule.control_p / (2 * comparisons)
+    if p < limit:
+        return f"two sides of the same code differ by {math.expm1(mean):+.1%} (p = {p:.1g}, limit {limit:.1g})"
     return None
 
 
@@ -165,9 +169,14 @@ def to_confirm(cases: Mapping[str, Evidence], rule: Rule) -> list[str]:
 def decide(cases: Mapping[str, Evidence], rule: Rule | None = None) -> Decision:
     """The decision on a change, from the duets of both stages. A flagged case without a second stage stays open."""
     rule = rule or Rule()
-    confirmed = {name: cases[name].second for name in to_confirm(cases, rule) if cases[name].second}
-    adjusted = _holm({name: one_sided_p([s.difference for s in second]) for name, second in confirmed.items()})
-    findings = {name: _finding(evidence, adjusted.get(name), rule, len(cases)) for name, evidence in cases.items()}
+    spoilt = {name: _spoilt(evidence, rule, len(cases)) for name, evidence in cases.items()}
+    confirmed = {
+        name: one_sided_p([sample.difference for sample in evidence.second])
+        for name, evidence in cases.items()
+        if evidence.second and spoilt[name] is None and is_flagged(evidence.first, rule)
+    }
+    adjusted = _holm(confirmed)
+    findings = {name: _finding(one, adjusted.get(name), rule, spoilt[name]) for name, one in cases.items()}
     verdicts = {finding.verdict for finding in findings.values()}
     order: tuple[Verdict, ...] = ("regressed", "invalid", "inconclusive", "pass")
     return Decision(verdict=next(verdict for verdict in order if verdict in verdicts), findings=findings)
@@ -175,9 +184,9 @@ def decide(cases: Mapping[str, Evidence], rule: Rule | None = None) -> Decision:
 
 def _holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Adjusted p values (Holm 1979): each is below a level exactly where Holm's procedure rejects at that level."""
-    if not p_values:
-        return {}
-    from statsmodels.stats.multitest import multipletests  # takes a second to import, and only a flag needs it
+    if len(p_values) < 2:
+        return dict(p_values)  # nothing to adjust
+    from statsmodels.stats.multitest import multipletests  # a second to import, and few changes need it
 
     return dict(zip(p_values, map(float, multipletests(list(p_values.values()), method="holm")[1]), strict=True))
 
@@ -196,14 +205,13 @@ def _spoilt(evidence: Evidence, rule: Rule, comparisons: int) -> tuple[Verdict, 
     return None if reason is None else ("invalid", reason)
 
 
-def _finding(evidence: Evidence, adjusted: float | None, rule: Rule, comparisons: int) -> Finding:
+def _finding(evidence: Evidence, adjusted: float | None, rule: Rule, spoilt: tuple[Verdict, str] | None) -> Finding:
     flagged = is_flagged(evidence.first, rule)
     deciding = evidence.second if flagged and evidence.second else evidence.first
     differences = [sample.difference for sample in deciding]
     seen, control = estimate(differences), estimate([sample.control for sample in evidence.samples])
     p = one_sided_p(differences) if adjusted is None else adjusted
     more = None
-    spoilt = _spoilt(evidence, rule, comparisons)
     if spoilt is not None:
         verdict, reason = spoilt
     else:

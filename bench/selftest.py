@@ -190,19 +190,18 @@ def triples(kept: Sequence[Kept]) -> list[Triple]:
 
 def drawn(recording: Sequence[Triple], n: int, slowdown: float, chance: random.Random) -> list[Sample]:
     """n duets without replacement, each with its roles given at random and the slowdown added to the head."""
-    samples = []
-    for one in chance.sample(recording, n):
-        base, control, head = chance.sample(one.logs, 3)
-        samples.append(
-            Sample(
-                difference=head + math.log1p(slowdown) - (base + control) / 2,
-                control=control - base,
-                foreign_share=one.foreign_share,
-                steal_share=one.steal_share,
-                seconds=one.seconds,
-            )
-        )
-    return samples
+    return [_sample(one, slowdown, chance) for one in chance.sample(recording, n)]
+
+
+def _sample(one: Triple, slowdown: float, chance: random.Random) -> Sample:
+    base, control, head = chance.sample(one.logs, 3)
+    return Sample(
+        difference=head + math.log1p(slowdown) - (base + control) / 2,
+        control=control - base,
+        foreign_share=one.foreign_share,
+        steal_share=one.steal_share,
+        seconds=one.seconds,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,15 +257,15 @@ def _decision(
     recording: Sequence[Triple], slowdown: float, cases: int, pairs: int, rule: Rule, chance: random.Random
 ) -> tuple[Verdict, Verdict]:
     """The verdict on a change, and that on its first case, which has the slowdown."""
-    drawn_cases = {
-        str(case): drawn(recording, 3 * pairs, slowdown if case == 0 else 0.0, chance) for case in range(cases)
-    }
-    first = {name: Evidence(first=tuple(samples[:pairs])) for name, samples in drawn_cases.items()}
-    flagged = to_confirm(first, rule)
-    evidence = {
-        name: Evidence(first=one.first, second=tuple(drawn_cases[name][pairs:]) if name in flagged else ())
-        for name, one in first.items()
-    }
+    evidence, fresh = {}, {}
+    for case in range(cases):
+        duets, slower = chance.sample(recording, 3 * pairs), slowdown if case == 0 else 0.0
+        evidence[str(case)] = Evidence(first=tuple(_sample(one, slower, chance) for one in duets[:pairs]))
+        fresh[str(case)] = duets[pairs:], slower
+    for name in to_confirm(evidence, rule):
+        duets, slower = fresh[name]
+        second = tuple(_sample(one, slower, chance) for one in duets)
+        evidence[name] = Evidence(first=evidence[name].first, second=second)
     decision = decide(evidence, rule)
     return decision.verdict, decision.findings["0"].verdict
 
