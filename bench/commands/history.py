@@ -23,7 +23,7 @@ from bench.stats import counts
 def history_(
     run: Annotated[str | None, typer.Argument(help="A run's name or folder; the newest where none is named.")] = None,
     pin: Annotated[
-        str | None, typer.Option(help="ENTRY or ENTRY@ENVIRONMENT of the run: the first reference of this history.")
+        str | None, typer.Option(help="ENTRY or ENTRY@ENVIRONMENT of the run: the reference, where none is pinned yet.")
     ] = None,
     renew: Annotated[
         str | None, typer.Option(help="ENTRY or ENTRY@ENVIRONMENT: the next reference; the run measured the old too.")
@@ -83,10 +83,10 @@ def _shown(results: Path, series: Sequence[Series]) -> tuple[list[Shown], otava.
 def _append(results: Path, run: str | None, *, pin: str | None, renew: str | None) -> None:
     folder, records = _records(results, run)
     trials = [trial for _, trial in records]
-    pins = history.read_pins(results)
+    pins = known = history.read_pins(results)
     file = history.folder_of(results) / history.PIN_FILE
     if pin is not None or renew is not None:
-        pins = _renewed(folder, trials, pins, file, pin=pin, renew=renew)
+        pins = _renewed(folder, trials, known, file, pin=pin, renew=renew)
     if not pins:
         raise InputError(f"{file}: is missing, so there is nothing to take ratios to; pin one with --pin numpy")
     lines = history.lines_of(
@@ -96,7 +96,7 @@ def _append(results: Path, run: str | None, *, pin: str | None, renew: str | Non
         files={id(trial): path.name for path, trial in records},
         committed_utc=_committed(trials),
     )
-    if pin is not None or renew is not None:
+    if pins != known:
         history.write_pins(results, pins)
         note(f"{file}: the reference is {pins[-1].name}")
     added = history.append(results, lines)
@@ -137,9 +137,14 @@ def _relative(folder: Path, results: Path) -> str:
 
 
 def _renewed(
-    folder: Path, trials: Sequence[Trial], pins: Sequence[Pin], file: Path, *, pin: str | None, renew: str | None
+    folder: Path, trials: Sequence[Trial], pins: list[Pin], file: Path, *, pin: str | None, renew: str | None
 ) -> list[Pin]:
-    """The references with a new one at the end. Raises InputError where it cannot follow the last."""
+    """The references with a new one at the end, or as they are where the pin is there already.
+
+    Raises InputError where it cannot follow the last.
+    """
+    if pin is not None and pins and pins[-1].entry == pin.partition("@")[0]:
+        return pins  # a nightly job says the same every night
     if pin is not None and pins:
         raise InputError(f"{file}: the reference is {pins[-1].name} already; --renew takes its place")
     if renew is not None and not pins:

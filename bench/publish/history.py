@@ -222,9 +222,9 @@ def _label(x: float, y: float, value: str, anchor: str = "middle", *, colour: st
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Logarithms of about five round ratios between two logarithms."""
+    """Logarithms of four to eight round ratios between two logarithms."""
     least, most = math.exp(low), math.exp(high)
-    rough = (most - least) / 5
+    rough = (most - least) / 8
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
     first, last = math.ceil(least / step), math.floor(most / step)

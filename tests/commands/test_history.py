@@ -68,6 +68,16 @@ def test_a_run_is_appended_once(results: Path) -> None:
     assert "*.jsonl merge=union\n" == (results / "history" / ".gitattributes").read_text()
 
 
+def test_pinning_the_same_entry_again_only_appends(results: Path) -> None:
+    """So that a nightly job can say the same every night, the first included."""
+    pinned = (results / "history" / "reference.toml").read_bytes()
+    folder = keep_run(results, "second", day=3)
+    history(results, folder, "--pin", "numpy")
+
+    assert pinned == (results / "history" / "reference.toml").read_bytes()
+    assert "2 runs" in history(results, "--show")[0]
+
+
 def test_a_renewed_reference_is_chained_by_the_run_that_measured_both(results: Path) -> None:
     """Old, both, new: three runs, one series, in terms of the first reference."""
     history(results, keep_run(results, "second", environments=("", "new"), day=3), "--renew", "numpy@new")
@@ -156,7 +166,7 @@ def test_a_bad_request_is_one_line_and_exit_2(
 @pytest.mark.parametrize(
     ("arguments", "cause"),
     [
-        (("first", "--pin", "numpy"), "the reference is numpy-1 already; --renew takes its place"),
+        (("first", "--pin", "sklearn"), "the reference is numpy-1 already; --renew takes its place"),
         (("first", "--renew", "numpy"), "numpy is the reference numpy-1 as it is pinned"),
         (("first", "--renew", "jax-jit"), "holds no trial of jax-jit that counts"),
         (("other", "--renew", "numpy@new"), "shares fewer than 2 blocks of numpy@new with the old reference numpy-1"),
