@@ -19,6 +19,8 @@ def configure(settings):
     """Called once, first: what holds for the whole process."""
     if settings.device != "cpu":
         raise Refusal(f"handmade-torch has no path for {settings.device}")
+    if settings.precision != "ieee":
+        raise Refusal(f"handmade-torch has no {settings.precision}: it computes on the CPU")
     torch.set_num_threads(settings.threads)
 
 
