@@ -171,7 +171,7 @@ class Trainer:
 
 
 def _trained(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The parameters and what the optimiser keeps of each, by name; Adam's count of steps lies on the host always."""
+    """The parameters and what the optimiser keeps of each, by name; not its counts of steps, which lie on the host."""
     tensors: dict[str, torch.Tensor] = {}
     for index, p in enumerate(network.parameters()):
         name = f"{'bias' if index % 2 else 'weight'} {index // 2}"
