@@ -36,7 +36,7 @@ SideName = Literal["base", "control", "head"]
 # A window: long beside the switch from one process to the next (caches fill within milliseconds), short beside the
 # seconds over which a virtual machine drifts.
 WINDOW_SECONDS = 0.25
-ROUNDS = 8
+ROUNDS = 6  # beyond that the difference between processes outweighs what a round adds
 _LIMIT_SECONDS = 300.0  # of a whole duet
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STDERR_KEPT = 4000
@@ -101,6 +101,14 @@ class Duet(Value):
         return math.fsum(math.log(one.seconds[side]) for one in self.rounds) / len(self.rounds)
 
 
+def _starting_cores(cores: list[int], nodes: Path = Path("/sys/devices/system/node")) -> list[int]:
+    """Where the sides may start, side by side: their imports take longer than all their windows.
+
+    On a machine of several memory nodes they start where they will train, so that their memory lies there.
+    """
+    return cores if (nodes / "node1").exists() else sorted(os.sched_getaffinity(0))
+
+
 class _Failed(Exception):
     """A side did not answer as it should."""
 
@@ -115,7 +123,7 @@ class _Player:
     def __init__(self, side: Side, request: WorkerRequest, *, cores: list[int], scratch: str, err: IO[str]) -> None:
         self.side, self._err, self._unread = side, err, b""
         environment = runner.worker_environment(request.threads, python=side.python)
-        with runner._affinity(cores):
+        with runner._affinity(_starting_cores(cores)):
             self.process = subprocess.Popen(
                 side.command,
                 stdin=subprocess.PIPE,
@@ -132,6 +140,12 @@ class _Player:
         with contextlib.suppress(BrokenPipeError):  # its end shows when the answer is read
             self.process.stdin.write(value.model_dump_json() + "\n")
             self.process.stdin.flush()
+
+    def pin(self, cores: list[int]) -> None:
+        """Keep every thread of the process to its cores from now on; later threads inherit it."""
+        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+                os.sched_setaffinity(int(thread.name), cores)
 
     def ask(self, command: Command, deadline: float) -> Window:
         """Let it train a window. Raises _Failed."""
@@ -251,8 +265,10 @@ def calibrate(
     deadline = time.monotonic() + _LIMIT_SECONDS
     request = _request(side, task, entry, seed=task.seed, device=case.device, threads=case.threads)
     try:
-        with _players([side], [request], runner.worker_cores(case.threads)) as [player]:
+        cores = runner.worker_cores(case.threads)
+        with _players([side], [request], cores) as [player]:
             player.answer(Ready, deadline)
+            player.pin(cores)
             steps = multiple
             while True:
                 player.ask(Command(steps=steps), deadline)  # the first of a shape may compile
@@ -286,6 +302,8 @@ def play(score: Score, sides: Sequence[Side], *, seed: int, order: random.Random
         with _players(sides, requests, cores) as players:
             ready = {player.side.name: player.answer(Ready, deadline) for player in players}
             start_seconds = time.monotonic() - started
+            for player in players:
+                player.pin(cores)
             warm_up = {player.side.name: player.ask(command, deadline).seconds for player in players}
             watch = _Watch(cores, players)
             rounds = [_round(order.sample(players, len(players)), command, deadline) for _ in range(score.rounds)]

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import random
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from bench import plan
-from bench.duet import Duet, Score, Side, calibrate, play
+from bench.duet import Duet, Score, Side, _starting_cores, calibrate, play
 from bench.plugins import find_entry
+from bench.runner import worker_cores
 from tests.bench.test_faults import gone
 from tests.make import make_task
 
@@ -171,8 +173,6 @@ def test_an_interrupt_leaves_no_process(tmp_path: Path) -> None:
 
 def test_a_busy_neighbour_on_the_core_shows_in_the_foreign_share(tmp_path: Path) -> None:
     """A process that never rests takes about half of the core from sides that compute; the shares say so."""
-    from bench.runner import worker_cores
-
     busy = "end = time.process_time() + 0.15\n    while time.process_time() < end: pass\n    " + window("0.15")
     sides = [scripted(tmp_path, name, answer=busy) for name in ("base", "head")]
     hog = subprocess.Popen(["taskset", "--cpu-list", str(worker_cores(1)[0]), sys.executable, "-c", "while True: pass"])
@@ -185,6 +185,26 @@ def test_a_busy_neighbour_on_the_core_shows_in_the_foreign_share(tmp_path: Path)
 
     assert seen.foreign_share is not None
     assert seen.foreign_share > 0.2
+
+
+def test_every_thread_of_a_side_trains_on_its_cores_alone(tmp_path: Path) -> None:
+    """It may start anywhere; from the first window on it is pinned, threads that it had before too."""
+    first = "import threading; threading.Thread(target=time.sleep, args=(60,), daemon=True).start(); " + READY
+    kept = str(tmp_path / "cores")
+    look = "[sorted(os.sched_getaffinity(int(t))) for t in os.listdir('/proc/self/task')]"
+    answer = f"open({kept!r}, 'w').write(json.dumps({look})); " + window("0.25")
+    sides = [scripted(tmp_path, "base", first=first, answer=answer), scripted(tmp_path, "head")]
+    play(score_of(), sides, seed=0, order=random.Random(0))
+
+    assert [worker_cores(1)] * 2 == json.loads(Path(kept).read_text())
+
+
+def test_sides_start_where_they_train_on_a_machine_of_several_memory_nodes(tmp_path: Path) -> None:
+    """Else their memory would lie at the other processor."""
+    (tmp_path / "node1").mkdir()
+
+    assert [0] == _starting_cores([0], tmp_path)
+    assert sorted(os.sched_getaffinity(0)) == _starting_cores([0], tmp_path / "node1")
 
 
 def test_a_window_is_calibrated_to_its_length_in_a_multiple(tmp_path: Path) -> None:

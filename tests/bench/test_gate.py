@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.cli import _run
+from bench.duet import ROUNDS
 from bench.gate import Decision, Evidence, Rule, Sample, decide, is_flagged, one_sided_p, to_confirm, why_invalid
 from bench.publish.gate import MARKER, to_markdown, to_text
 from tests.bench.test_faults import wait_for
@@ -362,7 +363,7 @@ def test_the_gate_on_one_commit_is_not_red(clone: Path) -> None:
     assert 0 == done.returncode, done.stderr
     assert "regressed" != json.loads(done.stdout)["verdict"]
     assert 3 == len(kept["cases"]["mlp-tiny:numpy"]["first"])
-    assert 8 == len(kept["cases"]["mlp-tiny:numpy"]["first"][0]["rounds"])
+    assert ROUNDS == len(kept["cases"]["mlp-tiny:numpy"]["first"][0]["rounds"])
 
 
 def wrong_rate(path: Path) -> None:
