@@ -263,3 +263,17 @@ def test_a_live_selftest_is_gone_on_with_where_it_stopped(tmp_path: Path) -> Non
     assert (tmp_path / "r").read_text().startswith(before)
     assert [(False, 1), (True, 1)] == [(row["kind"]["hog"], row["pass"]["n"]) for row in rows]
     assert 1 == rows[1]["invalid"]["times"]
+
+
+def test_other_tools_answer_on_the_same_recording() -> None:
+    """Each by its own interface: of the same code mostly nothing, and 50% is found by all; so each can say both."""
+    from tests.perf import other_tools
+
+    chance = random.Random(0)
+    kept = [one for number in range(8) for one in decision(number, chance)]
+    same, slower = ([other_tools.drawn(kept, 18, s, chance) for _ in range(6)] for s in (0.0, 0.5))
+    said = {name: (tool(same), tool(slower)) for name, tool in other_tools.TOOLS.items()}
+
+    assert all(of_slower == 6 for _, of_slower in said.values()), said
+    assert all(of_same < 6 for of_same, _ in said.values()), said
+    assert 4 + 1 + len(said) == len(other_tools.table(kept, decisions=6, pairs=6).splitlines())
