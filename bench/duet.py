@@ -36,7 +36,7 @@ SideName = Literal["base", "control", "head"]
 # A window: long beside the switch from one process to the next (caches fill within milliseconds), short beside the
 # seconds over which a virtual machine drifts.
 WINDOW_SECONDS = 0.25
-ROUNDS = 6  # beyond that the difference between processes outweighs what a round adds
+ROUNDS = 6  # their windows take about as long as the start of the processes
 _LIMIT_SECONDS = 300.0  # of a whole duet
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STDERR_KEPT = 4000
