@@ -12,6 +12,7 @@ from bench.comparison import NOT_INTERLEAVED, Finding
 from bench.publish import escape, units
 from bench.record import Case, Trial
 from bench.selection import Pair
+from bench.stats import counts, why_left_out
 
 _HEADS = ("figure", "A", "B", "B against A", "n", "verdict")
 _FIGURES = {
@@ -20,6 +21,11 @@ _FIGURES = {
     "peak_training_bytes": "peak memory",
     "final_accuracy": "accuracy",
 }
+_NO_TURNS = (
+    "A and B share no block, so the intervals are Welch's over unpaired processes. Order decides more than the test: "
+    "identical programs that ran one after the other are called different in 70% of cases, in turns in 4%. No time is "
+    "called faster or slower on that, except between machines, which cannot take turns."
+)
 _STYLES = {"faster": "green", "slower": "yellow", "more": "yellow", "lower": "yellow"}
 
 
@@ -49,14 +55,25 @@ def _table(one: Compared) -> Table:
 
 
 def warnings(compared: Sequence[Compared]) -> list[str]:
-    """What must be said beside the table, once: that nothing took turns."""
-    if not any(not one.pair.paired for one in compared):
-        return []
-    return [
-        "A and B share no block, so the intervals are Welch's over unpaired processes. Order decides more than the "
-        "test: identical programs that ran one after the other are called different in 70% of cases, in turns in 4%. "
-        "No time is called faster or slower on that, except between machines, which cannot take turns."
+    """What must be said beside the table, once each: trials left out or disturbed, sides that did not take turns."""
+    trials = [
+        (name, trial) for one in compared for name, side in (("A", one.pair.a), ("B", one.pair.b)) for trial in side
     ]
+    lines = [line for name, trial in trials for line in _remarks(name, trial)]
+    if any(not one.pair.paired for one in compared):
+        lines.append(_NO_TURNS)
+    return list(dict.fromkeys(lines))
+
+
+def _remarks(side: str, trial: Trial) -> list[str]:
+    place = trial.placement
+    where = f"{side}: {trial.case.entry}, run {place.run}, block {place.block}"
+    if not counts(trial):
+        status, reason = why_left_out(trial)
+        return [escape.plain(f"{where}: does not count: {status}: {reason}")]
+    if trial.disturbances:
+        return [escape.plain(f"{where}: disturbed, and counted all the same: {'; '.join(trial.disturbances)}")]
+    return []
 
 
 def document(compared: Iterable[Compared], *, across: Sequence[str], notes: Sequence[str]) -> dict[str, Any]:

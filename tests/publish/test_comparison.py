@@ -85,6 +85,19 @@ def test_only_sides_that_did_not_take_turns_are_warned_of() -> None:
     assert [0, 1, 1] == [len(warnings(shown)) for shown in ([turns], [turns, apart], [apart, apart])]
 
 
+def test_trials_that_were_left_out_or_disturbed_are_named() -> None:
+    """Nothing is dropped in silence, and nothing is kept in silence; a trial on many lines is named once."""
+    pair = make_pair()
+    refused = make_trial("numpy", 1, status="refused", reason="has no SGD")
+    disturbed = pair.b[2].model_copy(update={"disturbances": ["other processes took 9%"]})
+    shown = Compared(pair=replace(pair, b=(pair.b[0], refused, disturbed)), findings=(RATIO,))
+
+    assert [
+        "B: numpy, run run-0, block 1: does not count: refused: has no SGD",
+        "B: numpy, run run-0, block 2: disturbed, and counted all the same: other processes took 9%",
+    ] == warnings([shown, shown])
+
+
 def test_a_table_stands_what_a_record_says(capsys: pytest.CaptureFixture[str]) -> None:
     """Markup and escape sequences of a stranger's record are text."""
     pair = make_pair(environment="[red]\x1b[31mevil[/red]")
