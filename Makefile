@@ -34,7 +34,8 @@ report: setup ## Make results/README.md and the README's table from results/raw
 	$(RUN) bench report
 
 test: setup ## Run the tests
-	$(RUN) pytest
+	$(RUN) pytest -n 2 --dist worksteal -m "not serial"
+	$(RUN) pytest -m serial
 
 lint: setup ## ruff, mypy --strict, and that generated files are up to date
 	$(RUN) ruff check .

@@ -157,9 +157,11 @@ def test_the_order_of_a_block_comes_from_the_recorded_seed(tmp_path: Path) -> No
         done = bench("run", "--dry-run", "--json", "--seed", seed, "--blocks", "6", "--results", tmp_path)
         return [trial["case"]["entry"] for trial in json.loads(done.stdout)["trials"]]
 
-    assert order(1) == order(1)
-    assert order(1) != order(2)
-    assert order(1)[:3] * 6 != order(1)
+    one, again, other = order(1), order(1), order(2)
+
+    assert one == again
+    assert one != other
+    assert one[:3] * 6 != one
 
 
 @pytest.mark.parametrize(("entry", "code", "word"), [("numpy", 0, "same work"), ("tests.plugins.faulty", 1, "refused")])

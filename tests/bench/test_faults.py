@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.record import WorkerRequest
-from bench.runner import judge, run_worker, worker_environment
+from bench.runner import judge, run_worker, worker_cores, worker_environment
 from bench.task import load_task
 from tests.command import BENCH, ROOT, bench, start
 
@@ -106,7 +106,11 @@ def test_each_worker_has_an_empty_temporary_folder_that_goes_with_it(tmp_path: P
     script.chmod(0o755)
     told = [
         run_worker(
-            REQUEST, cores=[0], time_limit_seconds=20, environment=worker_environment(1), command=(str(script),)
+            REQUEST,
+            cores=worker_cores(1),
+            time_limit_seconds=20,
+            environment=worker_environment(1),
+            command=(str(script),),
         ).stdout.split()
         for _ in range(2)
     ]
@@ -134,7 +138,7 @@ def test_a_worker_that_hangs_is_ended_at_its_limit(tmp_path: Path) -> None:
 
 def test_a_worker_out_of_memory_becomes_a_record(tmp_path: Path) -> None:
     """--memory-limit bounds the address space; what goes beyond it is recorded as out of memory."""
-    arguments = ("--entry", "tests.plugins.hungry", "--entry", "tests.plugins.good", "--memory-limit", "6GiB")
+    arguments = ("--entry", "tests.plugins.hungry", "--entry", "tests.plugins.good", "--memory-limit", "3GiB")
     done = bench(*TINY, *arguments, "--results", tmp_path)
     found = records(tmp_path)
 
@@ -149,7 +153,7 @@ def test_a_broken_record_becomes_a_record_of_that(tmp_path: Path, output: str) -
     script.write_text(f"#!/bin/sh\ncat >/dev/null\nprintf '%s' '{output}'\n")
     script.chmod(0o755)
     finished = run_worker(
-        REQUEST, cores=[0], time_limit_seconds=20, environment=worker_environment(1), command=(str(script),)
+        REQUEST, cores=worker_cores(1), time_limit_seconds=20, environment=worker_environment(1), command=(str(script),)
     )
     status, reason, reply = judge(finished, 20)
 
