@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from itertools import count
-from typing import IO, Annotated
+from typing import IO, Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +80,9 @@ def serve(request: WorkerRequest, settings: Settings, commands: IO[str], replies
     except Exception as error:
         traceback.print_exc()
         reason = f"{type(error).__name__}: {_line(error)}"[:500]
-        _say(replies, WorkerReply(status="out-of-memory" if isinstance(error, MemoryError) else "failed", reason=reason))
+        _say(
+            replies, WorkerReply(status="out-of-memory" if isinstance(error, MemoryError) else "failed", reason=reason)
+        )
 
 
 def _line(error: Exception) -> str:
