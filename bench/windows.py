@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from itertools import count
-from typing import IO, Annotated, Literal
+from typing import IO, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
