@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python -m
 PROFILE ?= quick
 .DEFAULT_GOAL := help
 
-.PHONY: help setup setup-cuda bench report test lint format generate overhead sensors speed mutations bench-steps clean
+.PHONY: help setup setup-cuda bench report test test-slow lint format generate overhead sensors speed mutations bench-steps clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,9 +33,12 @@ bench: setup ## Train, measure and compare on real data (PROFILE=smoke|quick|ful
 report: setup ## Make results/README.md and the README's table from results/raw
 	$(RUN) bench report
 
-test: setup ## Run the tests
-	$(RUN) pytest -n 2 --dist worksteal -m "not serial"
-	$(RUN) pytest -m serial
+test: setup ## Run the tests, but for the slow ones
+	$(RUN) pytest -n 2 --dist worksteal -m "not serial and not slow"
+	$(RUN) pytest -m "serial and not slow"
+
+test-slow: setup ## Run the tests that take half a minute or more each: gates, mutations, the documents' examples
+	$(RUN) pytest -n 2 --dist worksteal -m slow
 
 lint: setup ## ruff, mypy --strict, and that generated files are up to date
 	$(RUN) ruff check .

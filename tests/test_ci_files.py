@@ -395,6 +395,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_what_a_user_copies_for_github_measures_the_example(measured: Path) -> None:
     """Certified, run, reported and exported, with the plug-in in each file."""
     made = ["bigger.json", "smaller.json", "trials.csv", "summary"]
@@ -402,6 +403,7 @@ def test_what_a_user_copies_for_github_measures_the_example(measured: Path) -> N
     assert [] == [name for name in made if "handmade-torch" not in (measured / name).read_text()]
 
 
+@pytest.mark.slow
 def test_what_a_user_copies_for_gitlab_measures_the_example(measured: Path) -> None:
     """It measures by the very lines of the other file; its exports are made from what those gave."""
     lines = lines_of_measuring(GITLAB)

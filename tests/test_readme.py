@@ -19,6 +19,7 @@ def examples() -> list[str]:
     return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_readme_run(tmp_path: Path) -> None:
     """In an empty folder, one after the other, each with exit code 0 (doctor may find this machine unfit: 1)."""
     commands = examples()
@@ -35,6 +36,7 @@ def test_the_examples_of_the_readme_run(tmp_path: Path) -> None:
     assert (tmp_path / "results" / "README.md").is_file()
 
 
+@pytest.mark.slow
 def test_the_example_of_a_new_framework_is_certified_and_measured(tmp_path: Path) -> None:
     """docs/adding-a-framework.md: its commands, as typed; the entry has at most 80 lines."""
     text = (ROOT / "docs" / "adding-a-framework.md").read_text()

@@ -342,6 +342,7 @@ def sleep_in_train(path: Path) -> None:
     path.write_text(head + line + before_body + quotes + planted + body)
 
 
+@pytest.mark.slow
 def test_the_gate_on_two_commits_finds_a_planted_slowdown_and_leaves_no_work_tree(clone: Path, tmp_path: Path) -> None:
     """Red with exit 1 where the machine lets itself be measured; on a loaded one invalid, but never a pass."""
     head = changed(clone, sleep_in_train)
@@ -354,6 +355,7 @@ def test_the_gate_on_two_commits_finds_a_planted_slowdown_and_leaves_no_work_tre
     assert 1 == len(git(clone, "worktree", "list").splitlines())
 
 
+@pytest.mark.slow
 def test_the_gate_on_one_commit_is_not_red(clone: Path) -> None:
     """The same code on both sides; and every duet is kept."""
     done = gate(clone, "--base", "main", "--head", "main", "--json")
@@ -428,6 +430,7 @@ def test_ctrl_c_ends_the_gate_with_its_work_trees_and_workers(clone: Path, tmp_p
     assert 1 == len(git(clone, "worktree", "list").splitlines())
 
 
+@pytest.mark.slow
 def test_an_interpreter_against_itself_is_not_red(tmp_path: Path) -> None:
     """--base-python and --head-python compare two environments with the runner's code."""
     done = bench(

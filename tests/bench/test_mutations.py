@@ -28,6 +28,7 @@ def test_the_list_names_each_fault_once() -> None:
     assert len(names) == len(set(names)) >= 24
 
 
+@pytest.mark.slow
 def test_every_fault_is_caught_by_what_is_meant_to_catch_it(suite: Suite) -> None:
     """No fault survives, and none is found by luck."""
     assert [mutation.name for mutation in MUTATIONS] == [kill.name for kill in suite.kills]

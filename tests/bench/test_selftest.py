@@ -251,6 +251,7 @@ def test_a_request_that_makes_no_sense_is_one_line_and_exit_2(
     assert (2, 1, True) == (code, len(said.splitlines()), complaint in said), said
 
 
+@pytest.mark.slow
 def test_a_live_selftest_is_gone_on_with_where_it_stopped(tmp_path: Path) -> None:
     """Real duets: a decision on the same code and one beside a hog, in two calls; the second plays what is missing."""
     arguments = ("selftest", "--case", "mlp-tiny:numpy", "--pairs", "2", "--slowed", "0", "--record", tmp_path / "r")
