@@ -1,18 +1,24 @@
 """Which tests may run side by side, and on which core each side runs."""
 
 import os
-from pathlib import Path
 
 import pytest
 
 # What looks at the machine itself would see the tests beside it, and what compares durations would have them in these.
+# Beginnings of the tests' names. (Of the doctor, what a test plants for one core is named by the core: with a core of
+# its own each side would have other tests.)
 SERIAL = (
-    "bench/test_clock.py",
-    "bench/test_doctor.py",
-    "probes/test_ceiling.py",
-    "probes/test_surroundings.py",
+    "tests/bench/test_clock.py::",
+    "tests/bench/test_doctor.py::test_another_process_that_computes_is_named",
+    "tests/bench/test_doctor.py::test_the_real_spin_measures_and_gives_the_cores_back",
+    "tests/bench/test_doctor.py::test_what_would_spoil_a_measurement_is_found",
+    "tests/impls/test_hooks.py::test_a_product_that_is_made_once_for_all_is_found",
+    "tests/impls/test_hooks.py::test_every_batch_is_gathered",
+    "tests/impls/test_hooks.py::test_every_product_is_made",
+    "tests/impls/test_hooks.py::test_synchronize_waits",
+    "tests/probes/test_ceiling.py::",
+    "tests/probes/test_surroundings.py::",
 )
-TESTS = Path(__file__).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,11 +32,13 @@ def pytest_configure(config: pytest.Config) -> None:
         cores = sorted(os.sched_getaffinity(0))
         number = int(config.workerinput["workerid"].removeprefix("gw"))
         os.sched_setaffinity(0, [cores[number % len(cores)]])
+        # A pytest that a test starts is no worker; by this, pytest-benchmark would take it for one and measure nothing.
+        os.environ.pop("PYTEST_XDIST_WORKER", None)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what must run alone."""
     for item in items:
-        if item.path.is_relative_to(TESTS) and str(item.path.relative_to(TESTS)) in SERIAL:
+        if item.nodeid.startswith(SERIAL):
             item.add_marker(pytest.mark.serial)

@@ -118,7 +118,12 @@ def test_spoiled_data_is_refused_in_one_line_before_anything_runs(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("content", "cause"),
-    [("{", "invalid JSON"), ('{"schema_version": 99}', "schema_version"), ("", "invalid JSON"), ("\x00\xff", "JSON")],
+    [
+        ("{", "is no whole record"),
+        ('{"schema_version": 99}', "schema_version"),
+        ("", "is no whole record"),
+        ("\x00\xff", "is no whole record"),
+    ],
 )
 def test_a_broken_record_is_refused_in_one_line(tmp_path: Path, content: str, cause: str) -> None:
     """The report names the file and what is wrong in it."""

@@ -1,7 +1,9 @@
 """Nothing is lost: each fault of a worker, of the runner and of the disk, with real processes."""
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,29 +170,37 @@ def test_a_child_that_a_worker_leaves_behind_is_ended(tmp_path: Path) -> None:
     assert gone(int(pid_file.read_text()))
 
 
-@pytest.fixture
-def hanging(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int, Path]]:
-    """A run that has kept one trial and hangs in its second: runner, worker's pid, results."""
-    pid_file, results = tmp_path / "pid", tmp_path / "results"
-    # The seed puts the good entry first; the fixture says so if that should ever change.
-    runner = start(
-        *TINY, "--entry", "tests.plugins.good", "--entry", "tests.plugins.hangs", "--results", results,
-        HANGS_PID_FILE=str(pid_file),
-    )  # fmt: skip
+@contextlib.contextmanager
+def hanging(folder: Path, *entries: str) -> Iterator[tuple[subprocess.Popen[str], int, Path]]:
+    """A run of these entries of tests/plugins that has come to the last one, which hangs: runner, worker, results."""
+    pid_file, results = folder / "pid", folder / "results"
+    names = [f"tests.plugins.{entry}" for entry in (*entries, "hangs")]
+    flags = [word for name in names for word in ("--entry", name)]
+    runner = start(*TINY, *flags, "--results", results, HANGS_PID_FILE=str(pid_file))
     try:
         pid = int(wait_for(pid_file))
-        assert ["tests.plugins.good"] == list(records(results)), "choose another --seed for TINY"
+        # The seed puts the good entry first; this says so if that should ever change.
+        assert names[:-1] == list(records(results)), "choose another --seed for TINY"
         yield runner, pid, results
     finally:
         runner.kill()
         runner.communicate()
 
 
-def test_ctrl_c_ends_the_worker_and_leaves_whole_files(hanging: tuple[subprocess.Popen[str], int, Path]) -> None:
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
+    """What kill -9 of a runner leaves that has kept one trial and hangs in its second: worker's pid, results."""
+    with hanging(tmp_path_factory.mktemp("killed"), "good") as (runner, pid, results):
+        runner.kill()
+        runner.communicate(timeout=20)
+    return pid, results
+
+
+def test_ctrl_c_ends_the_worker_and_leaves_whole_files(tmp_path: Path) -> None:
     """Exit 130, one line that says how to go on, the finished trial kept, no worker left."""
-    runner, pid, results = hanging
-    runner.send_signal(signal.SIGINT)
-    _, stderr = runner.communicate(timeout=20)
+    with hanging(tmp_path, "good") as (runner, pid, results):
+        runner.send_signal(signal.SIGINT)
+        _, stderr = runner.communicate(timeout=20)
 
     assert 130 == runner.returncode
     assert "1 of 2 trials are kept; go on with `bench run --resume`" in stderr
@@ -200,36 +210,28 @@ def test_ctrl_c_ends_the_worker_and_leaves_whole_files(hanging: tuple[subprocess
     assert [] == list(results.rglob("*.tmp"))
 
 
-def test_kill_9_of_the_runner_loses_no_finished_trial_and_leaves_no_worker(
-    hanging: tuple[subprocess.Popen[str], int, Path],
-) -> None:
+def test_kill_9_of_the_runner_loses_no_finished_trial_and_leaves_no_worker(killed: tuple[int, Path]) -> None:
     """The kernel ends the worker with its runner; what was finished is on the disk."""
-    runner, pid, results = hanging
-    runner.kill()
-    runner.communicate(timeout=20)
+    pid, results = killed
 
     assert gone(pid)
     assert ["tests.plugins.good"] == list(records(results))
 
 
-def test_a_second_run_on_the_same_results_is_refused_in_one_line(
-    hanging: tuple[subprocess.Popen[str], int, Path],
-) -> None:
+def test_a_second_run_on_the_same_results_is_refused_in_one_line(tmp_path: Path) -> None:
     """The lock names the process that holds it; the first run is not disturbed."""
-    runner, _, results = hanging
-    second = bench(*TINY, "--entry", "tests.plugins.good", "--results", results)
+    with hanging(tmp_path) as (runner, _, results):
+        second = bench(*TINY, "--entry", "tests.plugins.good", "--results", results)
 
-    assert 2 == second.returncode
-    assert [f"bench: {results}: another run (process {runner.pid}) is writing here; wait for it, or take another "
-            "--results"] == second.stderr.splitlines()  # fmt: skip
-    assert runner.poll() is None
+        assert 2 == second.returncode
+        assert [f"bench: {results}: another run (process {runner.pid}) is writing here; wait for it, or take another "
+                "--results"] == second.stderr.splitlines()  # fmt: skip
+        assert runner.poll() is None
 
 
-def test_resume_runs_only_what_is_missing(hanging: tuple[subprocess.Popen[str], int, Path]) -> None:
+def test_resume_runs_only_what_is_missing(killed: tuple[int, Path], tmp_path: Path) -> None:
     """After kill -9 the finished trial stays as it is, byte for byte, and the missing one is run."""
-    runner, _, results = hanging
-    runner.kill()
-    runner.communicate(timeout=20)
+    results = shutil.copytree(killed[1], tmp_path / "results")
     [kept] = results.glob("raw/*/*/*/block-*.json")
     before = (kept.read_bytes(), kept.stat().st_mtime_ns)
     resumed = start("run", "--resume", "--results", results, HANGS_PID_FILE=str(results / "second"))
@@ -252,11 +254,9 @@ def test_resume_of_a_whole_run_is_refused(tmp_path: Path) -> None:
     assert "holds no unfinished run" in again.stderr
 
 
-def test_resume_with_other_flags_finds_no_run(hanging: tuple[subprocess.Popen[str], int, Path]) -> None:
+def test_resume_with_other_flags_finds_no_run(killed: tuple[int, Path], tmp_path: Path) -> None:
     """--resume with flags goes on with a run of just these flags, never with another."""
-    runner, _, results = hanging
-    runner.kill()
-    runner.communicate(timeout=20)
+    results = shutil.copytree(killed[1], tmp_path / "results")
     other = bench("run", "--resume", "--results", results, "--task", "mlp", "--blocks", "7")
 
     assert (2, True) == (other.returncode, "holds no unfinished run of this plan" in other.stderr)
