@@ -61,6 +61,7 @@ def verdict_of(evidence: Evidence) -> tuple[str, str]:
     return found.verdict, found.reason
 
 
+@pytest.mark.slow
 def test_a_change_of_24_cases_without_a_slowdown_is_red_in_at_most_1_in_100() -> None:
     """Simulated: 1,000 changes; with a true rate of 1% more than 20 red ones have a chance of 0.2%."""
     chance = random.Random(1)
@@ -70,6 +71,7 @@ def test_a_change_of_24_cases_without_a_slowdown_is_red_in_at_most_1_in_100() ->
     assert verdicts.count("invalid") <= 5
 
 
+@pytest.mark.slow
 def test_a_slowdown_of_3_percent_in_one_of_24_cases_is_found_in_95_of_100() -> None:
     """Simulated with processes that vary by 1%: 300 changes; and the red case is that one."""
     chance = random.Random(2)
