@@ -123,7 +123,7 @@ class _Player:
     def __init__(self, side: Side, request: WorkerRequest, *, cores: list[int], scratch: str, err: IO[str]) -> None:
         self.side, self._err, self._unread = side, err, b""
         environment = runner.worker_environment(request.threads, python=side.python)
-        with runner._affinity(_starting_cores(cores)):
+        with runner.affinity(_starting_cores(cores)):
             self.process = subprocess.Popen(
                 side.command,
                 stdin=subprocess.PIPE,
@@ -221,7 +221,7 @@ def _players(sides: Sequence[Side], requests: Sequence[WorkerRequest], cores: li
 
 
 def _close(player: _Player) -> None:
-    runner._end(player.process)
+    runner.end(player.process)
     for pipe in (player.process.stdin, player.process.stdout):
         assert pipe is not None
         with contextlib.suppress(OSError):  # what could not be written before it died

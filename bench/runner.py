@@ -77,7 +77,7 @@ def worker_cores(threads: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def _affinity(cores: list[int]) -> Iterator[None]:
+def affinity(cores: list[int]) -> Iterator[None]:
     """Let children of this thread inherit an affinity: it holds before their first instruction."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
@@ -96,7 +96,7 @@ def worker_environment(threads: int, *, python: str = sys.executable, gpu: str |
     return {**environment_of(python), **changes, "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": gpu or ""}
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def end(process: subprocess.Popen[str]) -> None:
     """Kill the worker's whole session, and wait for it."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -128,7 +128,7 @@ def run_worker(
         # Empty for each worker: a compiler's cache there would make the first step of all but one a warm one.
         tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as scratch,
     ):
-        with _affinity(cores):
+        with affinity(cores):
             started = time.monotonic()
             process = subprocess.Popen(
                 command,
@@ -148,7 +148,7 @@ def run_worker(
             seconds = time.monotonic() - started
         finally:
             # Also after a good end: a child that the worker left behind goes with its session.
-            _end(process)
+            end(process)
         return Finished(
             pid=process.pid,
             returncode=process.returncode if ended else None,
