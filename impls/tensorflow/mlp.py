@@ -228,6 +228,7 @@ def host_reads(trainer: Trainer, batches: NDArray[np.int64]) -> list[str]:
     that runs Python or prints, so these are looked for in the graph. Not seen: NumPy's functions other than `array`,
     `asarray` and `asanyarray` given a tensor itself, which they take by the buffer protocol.
     """
+    trainer.train(batches)  # a graph is traced now, for which TensorFlow reads what it makes a constant of
     reads: list[str] = []
     with _observed(reads):
         trainer.train(batches)

@@ -40,3 +40,12 @@ def test_a_planted_read_is_found(name: str, read) -> None:
 
     assert [] == module.host_reads(honest, BATCHES)
     assert any("test_host_reads.py" in place for place in module.host_reads(reading, BATCHES))
+
+
+def test_a_small_data_set_that_tensorflow_makes_a_constant_of_is_no_read() -> None:
+    """Up to 128 elements a graph takes a captured tensor by value while it is traced: once, and inside no step."""
+    module = load_configured("impls.tensorflow.function")
+    task = load_task("mlp-tiny").changed(batch_size=8)
+    trainer = module.build(task, initial_params(task, 0), small_data(task, 24))
+
+    assert [] == module.host_reads(trainer, np.arange(24).reshape(3, 8))
