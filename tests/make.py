@@ -11,7 +11,7 @@ import numpy as np
 from bench.certificate import LIMITS
 from bench.contract import ENTRIES, Data, Settings
 from bench.flops import flops_per_sample, products
-from bench.record import Certificate, Machine, Status, Trial
+from bench.record import Certificate, Figure, Machine, Status, Trial
 from bench.task import Task, load_task
 
 MIB = 1024 * 1024
@@ -214,6 +214,21 @@ def make_trial(
             },
         }
     )
+
+
+def make_step(entry: str, block: int, step_seconds: float, size: int = 64, **changes: object) -> Trial:
+    """A trial of mlp at a batch size whose steps take so long in steady state."""
+    task = make_task(batch_size=size)
+    seconds = step_seconds * (task.steps_per_epoch - 1)
+    return make_trial(entry, block, seconds=seconds, task=task, **changes)  # type: ignore[arg-type]
+
+
+def without_ceiling(trial: Trial) -> Trial:
+    """The trial as one of before schema 2: no products."""
+    assert trial.measurements is not None
+    unknown = Figure(value=None, reason="not measured before schema 2")
+    ceiling = trial.measurements.ceiling.model_copy(update={"products": [], "flops_per_second": unknown})
+    return trial.model_copy(update={"measurements": trial.measurements.model_copy(update={"ceiling": ceiling})})
 
 
 def make_record(trial: Trial, results: Path = Path("results")) -> tuple[Path, Trial]:

@@ -170,7 +170,7 @@ def _appended(path: Path) -> Iterator[IO[str]]:
 @contextlib.contextmanager
 def _hog(threads: int) -> Iterator[None]:
     """A process that computes without rest on the workers' cores, while the block runs."""
-    with runner._affinity(runner.worker_cores(threads)):
+    with runner.affinity(runner.worker_cores(threads)):
         hog = subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
     try:
         yield

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench import attribution
-from bench.attribution import BreakEven, ColdStart, Missing, Shares, SlowCeiling, StepParts
+from bench import attribution, coldstart
+from bench.attribution import Missing, StepParts
+from bench.ceilings import Shares, SlowCeiling, shares, slow_ceilings
+from bench.coldstart import BreakEven, ColdStart
 from bench.publish import units
 from bench.publish.tables import MODES, Row, Section, entry_name, entry_text
 from bench.record import Case
@@ -40,12 +42,12 @@ def _who(row: Row) -> tuple[str, str]:
 
 
 def _shares(section: Section) -> list[tuple[Row, Shares]]:
-    found = [(row, attribution.shares(row.trials, section.best)) for row in section.rows]
+    found = [(row, shares(row.trials, section.best)) for row in section.rows]
     return [(row, one) for row, one in found if one is not None]
 
 
 def _slow(section: Section) -> list[SlowCeiling]:
-    return attribution.slow_ceilings([trial for row in section.rows for trial in row.trials], section.best)
+    return slow_ceilings([trial for row in section.rows for trial in row.trials], section.best)
 
 
 def ceilings(section: Section) -> Detail | None:
@@ -171,8 +173,8 @@ def baseline(row: Row, rows: Iterable[Row]) -> Row | None:
 def _cold(section: Section) -> list[tuple[Row, ColdStart, BreakEven | Missing | None]]:
     found = []
     for row in section.rows:
-        start, other = attribution.cold_start(row.trials), baseline(row, section.rows)
-        paid = None if other is None else attribution.break_even(row.trials, other.trials)
+        start, other = coldstart.cold_start(row.trials), baseline(row, section.rows)
+        paid = None if other is None else coldstart.break_even(row.trials, other.trials)
         if start is not None:
             found.append((row, start, paid))
     return found

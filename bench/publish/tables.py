@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from bench.attribution import Best, Place, best_ceilings
+from bench.ceilings import Best, Place, best_ceilings
 from bench.contract import Device, Mode, Precision
 from bench.publish import escape, units
 from bench.record import Case, Machine, Trial

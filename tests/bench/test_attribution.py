@@ -1,4 +1,4 @@
-"""bench/attribution.py: lines, crossovers, parts of a gap and cold starts whose truth is known."""
+"""bench/attribution.py: lines, crossovers, parts of a gap and threads whose truth is known."""
 
 import math
 import random
@@ -11,43 +11,29 @@ from hypothesis import strategies as st
 
 from bench.attribution import (
     Attribution,
-    BreakEven,
     Crossover,
     Fit,
     Missing,
     attribute,
-    best_ceilings,
-    break_even,
-    cold_start,
     crossover,
     efficiencies,
     fit,
     held_out,
     lines,
-    seconds_per_step,
-    shares,
-    slow_ceilings,
     step_parts,
-    warm_up_excess_seconds,
     zero_of_line,
 )
+from bench.ceilings import best_ceilings
 from bench.errors import InputError
 from bench.flops import flops_per_sample
-from bench.record import Figure, Trial
-from bench.stats import estimate, samples_per_second
-from tests.make import make_machine, make_task, make_trial
+from bench.record import Trial
+from bench.stats import estimate
+from tests.make import make_step, make_task, make_trial, without_ceiling
 
 SIZES = (32, 64, 128, 256, 512)
 FEW = settings(max_examples=20, deadline=None)  # an example validates some 30 records
 SIMULATED = 2000
 RNG_SEED = 20260102
-
-
-def make_step(entry: str, block: int, step_seconds: float, size: int = 64, **changes: object) -> Trial:
-    """A trial of mlp at a batch size whose steps take so long in steady state."""
-    task = make_task(batch_size=size)
-    seconds = step_seconds * (task.steps_per_epoch - 1)
-    return make_trial(entry, block, seconds=seconds, task=task, **changes)  # type: ignore[arg-type]
 
 
 def sweep(
@@ -442,14 +428,6 @@ def test_products_that_take_longer_than_the_step_are_told() -> None:
     assert "in some trial the products alone took longer than its whole step" in attributed(a, b, 64).notes
 
 
-def without_ceiling(trial: Trial) -> Trial:
-    """The trial as one of before schema 2: no products."""
-    assert trial.measurements is not None
-    unknown = Figure(value=None, reason="not measured before schema 2")
-    ceiling = trial.measurements.ceiling.model_copy(update={"products": [], "flops_per_second": unknown})
-    return trial.model_copy(update={"measurements": trial.measurements.model_copy(update={"ceiling": ceiling})})
-
-
 def test_without_products_there_is_no_attribution() -> None:
     """Nor a size that was not measured, nor a side without trials."""
     a, b = [make_step("torch-eager", 0, 1e-3)], [make_step("numpy", 0, 2e-3)]
@@ -499,213 +477,3 @@ def test_without_one_thread_the_least_number_is_the_base() -> None:
     trials = [make_step("numpy", block, 1e-3 / n, threads=n) for block in range(2) for n in (2, 4)]
 
     assert [(2, 2), (4, 2)] == [(one.threads, one.base) for one in efficiencies(trials)]
-
-
-# --- cold start ---------------------------------------------------------------------------------------------------
-
-
-def cold(entry: str, step: float, *, start: float, noise: float = 0.0) -> list[Trial]:
-    """Three blocks whose import takes `start`, and build and first step as good as nothing.
-
-    The first window takes twice as long as the later ones, and so the warm-up is one window.
-    """
-    steps = make_task().steps_per_epoch - 1
-    return [
-        make_step(
-            entry,
-            block,
-            step,
-            import_seconds=start - step * steps + noise * (block - 1),
-            build_seconds=0.0,
-            first_step_seconds=0.001,
-        )
-        for block in range(3)
-    ]
-
-
-def broken_even(trials: list[Trial], against: list[Trial]) -> BreakEven:
-    """The break-even, which must be there."""
-    found = break_even(trials, against)
-    assert isinstance(found, BreakEven)
-    return found
-
-
-def test_a_known_break_even_is_found() -> None:
-    """10 s dearer at the start and 1 ms faster a step: 10,000 steps."""
-    seen = broken_even(cold("torch-compile", 1e-3, start=12.0, noise=0.01), cold("torch-eager", 2e-3, start=2.0))
-
-    assert seen.interval is not None
-    assert ("after", pytest.approx(10_000, rel=1e-6)) == (seen.verdict, seen.steps)
-    assert seen.interval[0] < 10_000 < seen.interval[1]
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "expected"),
-    [
-        ((1e-3, 2.0), (2e-3, 12.0), "at-once"),
-        ((2e-3, 12.0), (1e-3, 2.0), "never"),
-        ((2e-3, 2.0), (1e-3, 12.0), "until"),
-        ((1e-3, 2.0), (1e-3, 2.0), "not-told-apart"),
-    ],
-)
-def test_what_never_or_at_once_pays_off_is_said(
-    one: tuple[float, float], other: tuple[float, float], expected: str
-) -> None:
-    """No number of steps below 0, and none where the step is no faster."""
-    seen = broken_even(cold("torch-compile", one[0], start=one[1]), cold("torch-eager", other[0], start=other[1]))
-
-    assert expected == seen.verdict
-    assert (seen.steps is None) == (expected != "until")
-
-
-def test_starts_that_are_not_told_apart_reach_down_to_0_steps() -> None:
-    """The interval of the break-even then begins at 0, and has an end."""
-    seen = broken_even(cold("torch-compile", 1e-3, start=4.1, noise=2.0), cold("torch-eager", 2e-3, start=4.0))
-
-    assert seen.interval is not None
-    assert seen.steps is not None
-    assert ("after", 0.0) == (seen.verdict, seen.interval[0])
-    assert 0 < seen.steps < seen.interval[1]
-
-
-def test_warm_up_is_the_first_epoch_above_the_later_ones() -> None:
-    """First step and window, each beside the same call of later epochs."""
-    trial = make_trial(seconds=2.0, first_step_seconds=0.251)  # later epochs: window 2.0, first batch 0.001
-
-    seen = cold_start([trial])
-
-    assert seen is not None
-    assert seen.warm_up_seconds is not None
-    assert seen.total_seconds is not None
-    assert (pytest.approx(2.25), pytest.approx(2.0 + 0.5 + 2.25), 0) == (
-        seen.warm_up_seconds.median,
-        seen.total_seconds.median,
-        seen.floored,
-    )
-
-
-def test_a_first_epoch_that_is_no_slower_has_no_warm_up_and_is_flagged() -> None:
-    """Noise is not sold as a gain."""
-    trial = make_trial()
-    assert trial.measurements is not None
-    first, *later = trial.measurements.epochs
-    epochs = [first.model_copy(update={"window_seconds": 0.5, "first_batch_seconds": 0.0}), *later]
-    measured = trial.measurements.model_copy(update={"epochs": epochs, "first_step_seconds": 0.0})
-    trial = trial.model_copy(update={"measurements": measured})
-
-    seen = cold_start([trial])
-
-    assert (warm_up_excess_seconds(trial) or 0) < 0
-    assert seen is not None
-    assert seen.warm_up_seconds is not None
-    assert (0.0, 1) == (seen.warm_up_seconds.median, seen.floored)
-
-
-def test_a_single_epoch_has_no_steady_state_to_compare_with() -> None:
-    """No warm-up and no break-even, rather than a wrong one."""
-    trials = [make_trial(task=make_task(epochs=1))]
-
-    seen = cold_start(trials)
-
-    assert seen is not None
-    assert (None, None) == (seen.warm_up_seconds, seen.total_seconds)
-    assert break_even(trials, trials) == Missing(reason="no block has both at steady state")
-
-
-# --- ceilings -----------------------------------------------------------------------------------------------------
-
-EPYC = make_machine(fingerprint="epyc", cpu_model="AMD EPYC")
-MKL = {"torch": "2.13.0", "mkl": "2024.2", "cpu_capability": "AVX512"}
-
-
-def test_shares_are_of_the_own_and_of_the_machines_ceiling() -> None:
-    """Achieved: samples/s times the operations of a sample."""
-    slow = [make_step("torch-eager", block, 1e-3, flops_per_second=1e11) for block in range(2)]
-    fast = [make_step("numpy", block, 1e-3, flops_per_second=2.5e11) for block in range(2)]
-    best = best_ceilings(slow + fast)
-    rate = samples_per_second(slow[0])
-
-    seen = shares(slow, best)
-
-    assert seen is not None
-    assert seen.achieved is not None
-    assert seen.machine is not None
-    assert rate is not None
-    achieved = rate * flops_per_sample(make_task())
-    assert pytest.approx(achieved) == seen.achieved.median
-    assert (pytest.approx(achieved / 1e11), pytest.approx(achieved / 2.5e11)) == (seen.of_own, seen.of_machine)
-    assert seen.machine.framework == "numpy"
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        make_trial("numpy", flops_per_second=9e11, threads=1),
-        make_trial("numpy", flops_per_second=9e11, machine=make_machine(fingerprint="other")),
-        make_trial("numpy", flops_per_second=9e11, device="cuda"),
-        make_trial("numpy", flops_per_second=9e11, precision="tf32"),
-        make_trial("numpy", flops_per_second=9e11, task=make_task(dtype="float64")),
-        make_trial("numpy", flops_per_second=9e11, certificate="refused"),
-    ],
-    ids=["threads", "machine", "device", "precision", "dtype", "refused"],
-)
-def test_the_machines_ceiling_is_of_the_same_place(other: Trial) -> None:
-    """Other threads, machines, devices, precisions and dtypes have ceilings of their own; refused trials none."""
-    trial = make_trial(flops_per_second=1e11)
-
-    seen = shares([trial], best_ceilings([trial, other]))
-
-    assert seen is not None
-    assert seen.machine is not None
-    assert seen.machine.flops_per_second == 1e11
-
-
-def test_a_ceiling_that_was_not_measured_says_why() -> None:
-    """No share, and the record's reason."""
-    trial = without_ceiling(make_trial())
-
-    seen = shares([trial], best_ceilings([trial]))
-
-    assert seen is not None
-    assert (None, None, None, "not measured before schema 2") == (
-        seen.own,
-        seen.of_own,
-        seen.of_machine,
-        seen.reason,
-    )
-
-
-@pytest.mark.parametrize(
-    ("rate", "packages", "machine", "expected"),
-    [
-        (1.0e11, MKL, EPYC, [True]),
-        (1.0e11, MKL, make_machine(fingerprint="epyc", cpu_model="Intel Xeon"), [False]),
-        (1.0e11, {"torch": "2.13.0", "mkl": "none"}, EPYC, [False]),
-        (1.3e11, MKL, EPYC, []),
-    ],
-    ids=["MKL on AMD", "MKL on Intel", "no MKL", "above half"],
-)
-def test_mkls_path_is_named_only_where_it_is_the_reason(
-    rate: float, packages: dict[str, str], machine: object, expected: list[bool]
-) -> None:
-    """Under half the machine's ceiling, with MKL, on AMD."""
-    trials = [
-        make_trial("torch-eager", flops_per_second=rate, packages=packages, machine=machine),  # type: ignore[arg-type]
-        make_trial("numpy", flops_per_second=2.5e11, packages={}, machine=machine),  # type: ignore[arg-type]
-    ]
-
-    seen = slow_ceilings(trials, best_ceilings(trials))
-
-    assert expected == [one.by_mkls_path for one in seen]
-    assert [pytest.approx(rate / 2.5e11)] * len(seen) == [one.share for one in seen]
-
-
-def test_time_per_step_is_the_median_of_the_later_windows() -> None:
-    """The inverse of the speed that the tables show."""
-    trial = make_trial(seconds=2.0)
-
-    seconds, rate = seconds_per_step(trial), samples_per_second(trial)
-
-    assert seconds is not None
-    assert rate is not None
-    assert pytest.approx(64 / rate) == seconds
