@@ -67,6 +67,7 @@ def ceilings(section: Section) -> Detail | None:
                 units.share(one.of_own),
                 units.share(one.of_machine),
                 ", ".join(said) or units.NOT_MEASURED,
+                units.giga(spread(ceiling.bandwidth_bytes_per_second.value for ceiling in measured)),
             )
         )
     best = sorted({(one.machine, row.case.device) for row, one in found if one.machine is not None}, key=str)
@@ -78,7 +79,8 @@ def ceilings(section: Section) -> Detail | None:
         title="Ceilings",
         note="Achieved: the operations of the step's matrix products over the time of the whole step. Own ceiling: the "
         "best product measured in the entry's own process, after its training, with the same threads. The machine's: "
-        f"the best of all frameworks with the same threads, {machine}.",
+        f"the best of all frameworks with the same threads, {machine}. Memory copy: bytes read and written by NumPy in "
+        "the same process.",
         heads=(
             "Entry",
             "Device",
@@ -87,6 +89,7 @@ def ceilings(section: Section) -> Detail | None:
             "Share of own",
             "Share of the machine's",
             "Precision of products",
+            "Memory copy, GB/s",
         ),
         rows=tuple(rows),
         remarks=tuple(map(slow_text, _slow(section))),

@@ -67,6 +67,13 @@ def test_shares_of_the_ceilings_are_the_records() -> None:
     )
 
 
+def test_the_bandwidth_of_memory_stands_beside_the_products() -> None:
+    """20 GB/s, as the trials measured it."""
+    found = shown([make_record(make_trial(block=block)) for block in range(3)])["Ceilings"]
+
+    assert "20.0 (20.0..20.0, n = 3)" == cells(found, "torch-eager")["Memory copy, GB/s"]
+
+
 @pytest.mark.parametrize(
     ("rate", "machine", "expected"),
     [
