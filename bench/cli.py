@@ -27,6 +27,8 @@ from bench.commands.compare import compare
 from bench.commands.export import export
 from bench.commands.gate import gate
 from bench.commands.history import for_report, history_
+from bench.commands.merge import merge
+from bench.commands.query import query
 from bench.commands.selftest import selftest_
 from bench.doctor import examine, examine_cuda, unfit
 from bench.errors import InputError
@@ -638,6 +640,8 @@ app.command()(compare)
 app.command()(export)
 app.command()(gate)
 app.command("history")(history_)
+app.command()(merge)
+app.command()(query)
 app.command("selftest")(selftest_)
 
 

@@ -46,8 +46,8 @@ def certificate_file(case: Case) -> str:
     return trial_file(case, 0).replace("block-000_", "certificate_", 1)
 
 
-def write_once(path: Path, text: str) -> None:
-    """Write a new file whole: to a temporary name, to the disk, then link it to its name.
+def write_once(path: Path, text: str | bytes) -> None:
+    """Write a new file whole: to a temporary name, to the disk, then link it to its name. Text is written as UTF-8.
 
     Raises InputError where the name is taken already or the folder refuses, NoSpace on a full disk. Either leaves no
     part of a file behind.
@@ -56,8 +56,8 @@ def write_once(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
+            with temporary.open("wb") as file:
+                file.write(text.encode() if isinstance(text, str) else text)
                 file.flush()
                 os.fsync(file.fileno())
             os.link(temporary, path)  # unlike a rename it refuses a name that is taken

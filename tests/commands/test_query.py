@@ -1,0 +1,61 @@
+"""SQL over the trials: what it answers, and what it refuses in one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.bench.test_merge import results_of
+from tests.command import bench
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two trials of torch-eager."""
+    return results_of(tmp_path_factory.mktemp("results"), "run-a")
+
+
+def test_a_query_answers_as_json_csv_and_table(results: Path) -> None:
+    """The same figures in each."""
+    sql = "SELECT entry, count(*) AS n, max(samples_per_second) AS best FROM trials WHERE counts GROUP BY entry"
+    as_json, as_csv, table = (bench("query", sql, "--results", results, *flag) for flag in (["--json"], ["--csv"], []))
+    [row] = json.loads(as_json.stdout)
+
+    assert ("torch-eager", 2) == (row["entry"], row["n"])
+    assert f"torch-eager,2,{row['best']}" in as_csv.stdout
+    assert "torch-eager" in table.stdout
+
+
+def test_what_is_missing_is_null(results: Path) -> None:
+    """Never 0, never an empty text."""
+    done = bench("query", "SELECT reason, device_peak_allocated_bytes AS b FROM trials", "--results", results, "--json")
+
+    assert [{"reason": None, "b": None}] * 2 == json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("SELECT", "parser error"),
+        ("SELECT nothing FROM trials", "nothing"),
+        ("SELECT * FROM other", "other"),
+        ("SELECT * FROM read_csv('/etc/passwd')", "disabled by configuration"),
+        ("COPY trials TO 'stolen.csv'", "disabled by configuration"),
+    ],
+)
+def test_a_query_that_cannot_be_answered_is_one_line(results: Path, sql: str, message: str) -> None:
+    """With the columns there are; and nothing outside the records is read or written."""
+    done = bench("query", sql, "--results", results)
+
+    assert 2 == done.returncode
+    assert message.lower() in done.stderr.lower()
+    assert "the table trials has the columns run, profile" in done.stderr
+    assert 1 == len(done.stderr.splitlines())
+    assert not Path("stolen.csv").exists()
+
+
+def test_without_results_it_is_one_line(tmp_path: Path) -> None:
+    """As everywhere."""
+    done = bench("query", "SELECT 1", "--results", tmp_path)
+
+    assert (2, 1) == (done.returncode, len(done.stderr.splitlines()))
