@@ -6,10 +6,10 @@ from urllib.parse import quote
 MOST_CHARACTERS = 300  # a stack trace in a reason would bury the table; the record has the whole
 
 
-def plain(text: str) -> str:
+def plain(text: str, most: int = MOST_CHARACTERS) -> str:
     """One line of printable characters: no line breaks, escape sequences or marks of direction."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= MOST_CHARACTERS else line[: MOST_CHARACTERS - 1] + "…"
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def markdown(text: str) -> str:
@@ -19,8 +19,8 @@ def markdown(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """A command between backticks; what would end it or the table's cell is left out."""
-    return "`" + plain(text).replace("`", "").replace("|", "") + "`"
+    """A command between backticks, which is to be pasted: what would end it or the table's cell is left out."""
+    return "`" + plain(text, 10 * MOST_CHARACTERS).replace("`", "").replace("|", "") + "`"
 
 
 def url(path: str) -> str:

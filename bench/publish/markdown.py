@@ -29,7 +29,7 @@ from bench.publish.tables import (
 )
 from bench.record import Machine, Trial
 from bench.stats import counts
-from bench.task import load_task, shipped_tasks
+from bench.task import Task, load_task, shipped_tasks
 
 BEGIN = "<!-- table: begin -->"
 END = "<!-- table: end -->"
@@ -67,11 +67,14 @@ def results_readme(
 
 
 def project_table(shown: Iterable[Section], folder: Path, *, task: str = "mlp") -> str:
-    """The table for the project's README: one section of the task, the one with the most blocks, then the newest."""
-    own = load_task(task).batch_size if task in shipped_tasks() else None
+    """The table for the project's README: one section of the task, the one with the most blocks, then the newest.
+
+    Of the task as it ships, where there is one: a sweep's sizes and shorter trainings have its name and are others.
+    """
     of_task = [section for section in shown if section.task.name == task and section.rows]
-    # The points of a sweep are no table of the task, unless there is no other.
-    of_task = [section for section in of_task if section.task.batch_size == own] or of_task
+    own = load_task(task).batch_size if task in shipped_tasks() else None
+    of_size = [section for section in of_task if section.task.batch_size == own]
+    of_task = [section for section in of_task if is_shipped(section.task)] or of_size or of_task
     if not of_task:
         return f"No results of the task {escape.markdown(task)} yet; make some with `make bench`."
     best = max(of_task, key=lambda s: (max(row.blocks for row in s.rows), s.trials[-1].started_utc))
@@ -174,11 +177,19 @@ def _sweep(sweep: Sweep, folder: Path) -> str:
     return "\n".join(lines)
 
 
+def is_shipped(task: Task) -> bool:
+    """Whether this is the shipped task of its name, and no variant of it."""
+    return task.name in shipped_tasks() and load_task(task.name).fingerprint == task.fingerprint
+
+
 def _title(section: Section) -> str:
     cpu = section.machine.cpu_model or section.machine.name
     threads = units.count(section.threads, "thread")
     precision = "" if section.precision == "ieee" else f", products in {section.precision}"
-    return f"{escape.markdown(section.task.name)} on {escape.markdown(cpu)}, {threads}{precision}"
+    task = section.task
+    variant = f" (batch {task.batch_size}, {units.count(task.epochs, 'epoch')})"
+    name = escape.markdown(task.name) + ("" if is_shipped(task) or task.name not in shipped_tasks() else variant)
+    return f"{name} on {escape.markdown(cpu)}, {threads}{precision}"
 
 
 def _facts(section: Section) -> list[str]:
@@ -245,14 +256,20 @@ def _code(trial: Trial) -> str:
 
 
 def reproduce(section: Section) -> str:
-    """The command that runs the newest shown run of a section again, with its seed."""
-    newest = section.trials[-1]
+    """The command that runs what the section shows of its newest shown run again, with its seed."""
+    newest, task = section.trials[-1], section.task
     placement = newest.placement
-    blocks = max((row.blocks for row in section.rows if row.run == placement.run), default=1)
+    rows = [row for row in section.rows if row.run == placement.run]
+    blocks = max((row.blocks for row in rows), default=1)
+    variant = ""
+    if task.name in shipped_tasks() and not is_shipped(task):
+        variant = f"--batch-size {task.batch_size} --epochs {task.epochs} "
+    names = sorted({row.case.entry for row in rows})
+    entries = "" if names == sorted(entry.name for entry in ENTRIES) else "".join(f"--entry {n} " for n in names)
     return (
-        f"bench run --profile {placement.profile} --task {section.task.name} --threads {section.threads} "
+        f"bench run --profile {placement.profile} --task {task.name} {variant}{entries}--threads {section.threads} "
         f"--blocks {blocks} --seed {placement.plan_seed}"
-        + ("" if section.precision == "ieee" else f" --precision {section.precision}")
+        + ("" if section.precision == "ieee" else f" --matmul {section.precision}")
     )
 
 

@@ -10,6 +10,7 @@ from bench.errors import InputError
 from bench.publish import markdown, tables, units
 from bench.publish.markdown import BEGIN, END, replace_between_markers
 from bench.publish.tables import HEADS, Record
+from bench.task import load_task
 from tests.make import make_machine, make_record, make_task, make_trial
 
 HOSTILE = "a|b\n\n# c <script>alert(1)</script> `d` [red](javascript:e) <!-- table: end --> \x1b[31m \u202e"
@@ -83,7 +84,8 @@ def test_the_head_tells_date_machine_versions_code_and_how_to_reproduce() -> Non
         "torch 2.13.0",
         "git 0123456789ab",
         "profile quick, 3 blocks",
-        "bench run --profile quick --task mlp --threads 2 --blocks 3 --seed 7",
+        "bench run --profile quick --task mlp --batch-size 64 --epochs 3 --entry tensorflow-function",
+        "--threads 2 --blocks 3 --seed 7",
     ):
         assert expected in text
 
@@ -205,9 +207,9 @@ def test_a_table_of_tf32_says_so_and_how_to_run_it_again() -> None:
     """In its title, never beside the other precision."""
     text = readme([*three_blocks(), make_record(make_trial(precision="tf32"))])
 
-    assert "## mlp on Example CPU 9000, 2 threads, products in tf32\n" in text
-    assert "--seed 7 --precision tf32`" in text
-    assert "## mlp on Example CPU 9000, 2 threads\n" in text
+    assert "## mlp (batch 64, 3 epochs) on Example CPU 9000, 2 threads, products in tf32\n" in text
+    assert "--seed 7 --matmul tf32`" in text
+    assert "## mlp (batch 64, 3 epochs) on Example CPU 9000, 2 threads\n" in text
 
 
 def test_disturbed_trials_stand_under_their_table() -> None:
@@ -230,3 +232,24 @@ def test_the_project_table_is_of_the_tasks_own_size() -> None:
     assert "batch 64" in text
     assert "batch 256" not in text
     assert "Cold start" not in text
+
+
+def test_the_project_table_is_of_the_task_as_it_ships() -> None:
+    """A newer and larger run of fewer epochs does not take its place, and the titles tell them apart."""
+    shipped = [make_record(make_trial(block=block, task=load_task("mlp"))) for block in range(3)]
+    shorter = [make_record(make_trial(block=block, run="more")) for block in range(9)]
+    text = markdown.fill_readme(f"{BEGIN}\n{END}\n", [*shipped, *shorter], place="README.md")
+
+    assert "## mlp on Example CPU 9000, 2 threads\n" in text
+    assert "3 epochs" not in text
+    assert "## mlp (batch 64, 3 epochs) on Example CPU 9000" in readme([*shipped, *shorter])
+
+
+def test_the_command_that_runs_it_again_names_what_is_no_default() -> None:
+    """Entries, and what makes the task another one; it can be pasted."""
+    text = readme([make_record(make_trial(block=block)) for block in range(2)])
+
+    assert (
+        "`bench run --profile quick --task mlp --batch-size 64 --epochs 3 --entry torch-eager --threads 2 --blocks 2 "
+        "--seed 7`"
+    ) in text
