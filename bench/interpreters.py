@@ -95,8 +95,9 @@ def _configured(config: Path | None) -> list[tuple[str, str, str]]:
 def _asked(framework: str, label: str, path: str, *, labelled: bool) -> Interpreter:
     """Start the interpreter once: can it be a worker, and what does it have?"""
     packages = sorted({package for entry in ENTRIES for package in entry.packages})
-    # Not resolved: a venv's python is a link, and through its target the packages would not be found.
-    python = str(Path(path).absolute())
+    # As it was given: a venv's python is a link, through whose target the packages would not be found, and a relative
+    # path does not tell everyone who reads the plan where on the machine it lay.
+    python = path if os.sep in path else f"./{path}"  # else it would be looked for on PATH
     try:
         done = subprocess.run(
             [python, "-c", _ASK, json.dumps(packages)],
