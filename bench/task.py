@@ -190,6 +190,11 @@ class Task(Spec):
         return self.changed(layers=layers, name=f"{self.name}-w{width}", title=title)
 
 
+def is_shipped(task: Task) -> bool:
+    """Whether this is the shipped task of its name, and no variant of it: another batch size, fewer epochs."""
+    return task.name in shipped_tasks() and load_task(task.name).fingerprint == task.fingerprint
+
+
 def shipped_tasks() -> tuple[str, ...]:
     """Names of the tasks that ship with the suite, in order of the alphabet."""
     return tuple(sorted(path.stem for path in TASKS_FOLDER.glob("*.toml")))

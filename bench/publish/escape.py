@@ -12,9 +12,9 @@ def plain(text: str, most: int = MOST_CHARACTERS) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-def markdown(text: str) -> str:
+def markdown(text: str, most: int = MOST_CHARACTERS) -> str:
     """`plain`, and no character with a meaning in Markdown or HTML keeps it."""
-    line = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = plain(text, most).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|~#!])", r"\\\1", line)
 
 

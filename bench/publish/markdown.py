@@ -29,12 +29,14 @@ from bench.publish.tables import (
 )
 from bench.record import Machine, Trial
 from bench.stats import counts
-from bench.task import Task, load_task, shipped_tasks
+from bench.task import is_shipped, load_task, shipped_tasks
 
 BEGIN = "<!-- table: begin -->"
 END = "<!-- table: end -->"
 ENTRIES_BEGIN = "<!-- entries: begin -->"
 ENTRIES_END = "<!-- entries: end -->"
+
+_NOTE_CHARACTERS = 2000  # of our own sentences, in which names from records stand
 
 INTRODUCTION = f"""# Results
 
@@ -137,14 +139,14 @@ def _detail(detail: Detail) -> list[str]:
     lines = [
         f"**{escape.markdown(detail.title)}**",
         "",
-        escape.markdown(detail.note),
+        escape.markdown(detail.note, _NOTE_CHARACTERS),
         "",
     ]  # unwrapped: a line that began with + would be a list
     if detail.heads:
         rows = [[*map(escape.markdown, cells)] for cells in detail.rows]
         lines += [*table([*map(escape.markdown, detail.heads)], rows), ""]
     if detail.remarks:
-        lines += [*(f"- {escape.markdown(remark)}" for remark in detail.remarks), ""]
+        lines += [*(f"- {escape.markdown(remark, _NOTE_CHARACTERS)}" for remark in detail.remarks), ""]
     return lines
 
 
@@ -175,11 +177,6 @@ def _sweep(sweep: Sweep, folder: Path) -> str:
     if sweep.failures:
         lines += ["Did not count:", "", *(_failure(failure, folder, sized=True) for failure in sweep.failures), ""]
     return "\n".join(lines)
-
-
-def is_shipped(task: Task) -> bool:
-    """Whether this is the shipped task of its name, and no variant of it."""
-    return task.name in shipped_tasks() and load_task(task.name).fingerprint == task.fingerprint
 
 
 def _title(section: Section) -> str:

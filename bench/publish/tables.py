@@ -12,7 +12,7 @@ from bench.contract import Device, Mode, Precision
 from bench.publish import escape, units
 from bench.record import Case, Machine, Trial
 from bench.stats import CaseKey, Comparison, Spread, Summary, case_key, compare, counts, summarise, why_left_out
-from bench.task import Task
+from bench.task import Task, is_shipped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,9 +90,11 @@ def sections(records: Iterable[Record]) -> list[Section]:
     return sorted((_section(group, best) for group in groups.values()), key=_section_order)
 
 
-def _section_order(section: Section) -> tuple[str, str, str, str, int, str]:
+def _section_order(section: Section) -> tuple[str | bool | int, ...]:
+    """By task, as it ships first, then its variants by size; then by machine."""
     task, machine = section.task, section.machine
-    return task.name, task.fingerprint, machine.name, machine.fingerprint, section.threads, section.precision
+    variant = (not is_shipped(task), task.batch_size, task.epochs, task.fingerprint)
+    return task.name, *variant, machine.name, machine.fingerprint, section.threads, section.precision
 
 
 def _section(records: Sequence[Record], best: Mapping[Place, Best]) -> Section:

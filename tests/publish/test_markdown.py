@@ -253,3 +253,21 @@ def test_the_command_that_runs_it_again_names_what_is_no_default() -> None:
         "`bench run --profile quick --task mlp --batch-size 64 --epochs 3 --entry torch-eager --threads 2 --blocks 2 "
         "--seed 7`"
     ) in text
+
+
+def test_the_task_as_it_ships_stands_before_its_variants() -> None:
+    """Whatever their fingerprints are."""
+    tasks = [load_task("mlp"), load_task("mlp").changed(epochs=2), load_task("mlp").changed(batch_size=32)]
+    text = readme([make_record(make_trial(task=task, run=f"run-{n}")) for n, task in enumerate(tasks)])
+
+    titles = [line.split(" on ")[0] for line in text.splitlines() if line.startswith("## mlp")]
+
+    assert ["## mlp", "## mlp (batch 32, 10 epochs)", "## mlp (batch 64, 2 epochs)"] == titles
+
+
+def test_no_sentence_of_ours_is_cut() -> None:
+    """A reason from a record may be; what explains a table may not."""
+    text = readme(three_blocks())
+
+    assert "…" not in text
+    assert "Memory copy: bytes read and written by NumPy in the same process." in text
