@@ -37,6 +37,7 @@ class Row:
     blocks: int  # that the run holds of this case, failed trials included
     paths: tuple[Path, ...]
     trials: tuple[Trial, ...]  # of that run, failed ones included
+    every: tuple[Trial, ...]  # of all runs
     certificate: Path | None  # the file of the case's certificate
 
     @property
@@ -169,6 +170,7 @@ def _row(records: Sequence[Record], cases: dict[CaseKey, list[Record]]) -> Row:
         blocks=len({trial.placement.block for trial in trials}),
         paths=tuple(path for path, trial in records if counts(trial)),
         trials=tuple(trials),
+        every=tuple(trial for _, trial in cases[case_key(first)]),
         certificate=next((path.parent / t.certificate.file for path, t in records if t.certificate is not None), None),
     )
 
@@ -223,12 +225,16 @@ def _cuda_reason(rows: Iterable[Row], trials: Sequence[Trial]) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Against:
-    """A row beside the row it is compared with, in a table of its own. comparison: None where it is that row itself."""
+    """A row beside the row it is compared with, in a table of its own. comparison: None where it is that row itself.
+
+    run: the one that the comparison is of, where that is not the run of both rows; None where it is.
+    """
 
     group: str  # the mode, or the framework
     row: Row
     reference: Row
     comparison: Comparison | None
+    run: str | None
 
 
 def like_modes(section: Section) -> list[Against]:
@@ -279,8 +285,20 @@ def _rank(case: Case) -> tuple[int, bool, str]:
 
 
 def _against(group: str, row: Row, reference: Row) -> Against:
-    comparison = None if row is reference else compare(reference.trials, row.trials)
-    return Against(group=group, row=row, reference=reference, comparison=comparison)
+    """Over the run that both rows show; where they show two, over the one they share with the most blocks."""
+    if row is reference:
+        return Against(group=group, row=row, reference=reference, comparison=None, run=None)
+    if row.run == reference.run:
+        found = compare(reference.trials, row.trials)
+        return Against(group=group, row=row, reference=reference, comparison=found, run=None)
+    runs = {trial.placement.run for trial in row.every} & {trial.placement.run for trial in reference.every}
+    found = compare(reference.trials, row.trials)
+    if not runs:
+        return Against(group=group, row=row, reference=reference, comparison=found, run=None)
+    of_run = [[[t for t in side.every if t.placement.run == run] for side in (reference, row)] for run in sorted(runs)]
+    shared = max(of_run, key=lambda sides: (len(sides[1]), max(t.started_utc for t in sides[1])))
+    run = shared[1][0].placement.run
+    return Against(group=group, row=row, reference=reference, comparison=compare(*shared), run=run)
 
 
 AGAINST_HEADS = ("Entry", "Device", "Samples/s, median (range, n)", "Against", "Ratio [95%]", "Verdict")
@@ -294,7 +312,7 @@ def against_texts(one: Against) -> tuple[str, ...]:
         one.row.case.device,
         rate_text(one.row.summary),
         "reference" if one.comparison is None else entry_name(one.reference.case),
-        "1" if one.comparison is None else units.ratio(one.comparison),
+        "1" if one.comparison is None else units.ratio(one.comparison) + (f" (run {one.run})" if one.run else ""),
         "" if one.comparison is None else units.verdict(one.comparison),
     )
 
@@ -444,6 +462,7 @@ def _against_figures(one: Against) -> dict[str, Any]:
         "ratio_high": high,
         "pairs": ratio.pairs if ratio else None,
         "verdict": ratio.verdict if ratio else None,
+        "other_run": one.run,
     }
 
 

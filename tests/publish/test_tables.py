@@ -331,3 +331,20 @@ def test_disturbed_trials_are_counted_marked_and_named() -> None:
     assert [False, True] == [rate.endswith("n = 2; 1 disturbed)") for rate in rates]
     assert ["tensorflow-function (cpu), block 1: steal of 0.4 s"] == tables.disturbances(section)
     assert [] == tables.disturbances(tables.sections(run_of(2))[0])
+
+
+def test_rows_of_two_runs_are_compared_in_the_run_that_both_are_in() -> None:
+    """A newer run of one entry must not leave it without a comparison; the run that it is of is named."""
+    both = [("torch-tuned", 1.0), ("tensorflow-loop", 0.5)]
+    old = [make_record(make_trial(e, block, seconds=s + block / 20)) for e, s in both for block in range(3)]
+    new = [
+        make_record(make_trial("torch-tuned", block, run="run-1", started_utc=f"2026-01-03T03:0{block}:00Z"))
+        for block in range(3)
+    ]
+    [section] = tables.sections([*old, *new])
+    found = {one.row.case.entry: one for one in tables.like_modes(section)}
+    one = found["tensorflow-loop"]
+
+    assert ("run-0", 3) == (one.run, one.comparison.pairs if one.comparison else None)
+    assert "(run run-0)" in " ".join(tables.against_texts(one))
+    assert found["torch-tuned"].row.run == "run-1"
