@@ -403,7 +403,7 @@ def _disk(results: Path) -> Finding:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    message = f"{free / 2**30:.1f} GiB free for {results}"
+    message = f"{free / 2**30:.1f} GiB free for the results"  # without their path: findings are kept and published
     if free < _DISK_NEEDED_BYTES:
         return Finding(name="disk", severity="error", message=message, remedy="free some, or take another --results")
     return Finding(name="disk", severity="ok", message=message)

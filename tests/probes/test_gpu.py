@@ -698,7 +698,9 @@ def test_no_published_record_names_a_stub() -> None:
     """All of results/raw."""
     records = sorted((ROOT / "results" / "raw").rglob("*.json"))
     for path in records:
-        store.refuse_stub(path, *drivers(json.loads(path.read_text())))
+        document = json.loads(path.read_text())
+        if isinstance(document, dict):  # the doctor's findings are a list, and name no driver
+            store.refuse_stub(path, *drivers(document))
 
     assert records
 
