@@ -22,14 +22,13 @@ from bench.record import Trial
 from bench.selection import Pair
 from bench.stats import (
     CONFIDENCE,
-    MOST_BLOCKS,
     QUANTITIES,
     Estimate,
     Quantity,
-    blocks_to_decide,
+    confidence_of,
     counts,
+    decided,
     estimate,
-    verdict_of,
 )
 
 LEAST_PROCESSES = 3  # for a verdict on memory
@@ -108,14 +107,10 @@ def _speed(quantity: Quantity, a: Sequence[Trial], b: Sequence[Trial], *, paired
     of, more_is_faster = QUANTITIES[quantity]
     of_a, of_b = (_by_block(side, lambda t: _positive(of(t))) for side in (a, b))
     logs_a, logs_b = ({block: math.log(value) for block, value in side.items()} for side in (of_a, of_b))
-    seen = _estimate(logs_a, logs_b, paired=paired)
-    verdict: Verdict = verdict_of(seen.interval, more_is_faster=more_is_faster)
-    needed, reason = None, seen.reason
+    seen = _estimate(logs_a, logs_b, paired=paired, confidence=confidence_of([*a, *b]))
+    verdict, needed, reason = decided(seen, more_is_faster=more_is_faster)
     if not paired and drifts:
-        verdict, reason = "undecided", reason or NOT_INTERLEAVED
-    elif verdict == "undecided" and seen.mean is not None and seen.sd is not None:
-        needed = blocks_to_decide(seen.mean, seen.sd)
-        reason = f"more than {MOST_BLOCKS} blocks would be needed" if needed is None else None
+        verdict, needed, reason = "undecided", None, seen.reason or NOT_INTERLEAVED
     return Finding(
         figure=quantity,
         pairing="block" if paired else "none",
@@ -137,7 +132,7 @@ def _speed(quantity: Quantity, a: Sequence[Trial], b: Sequence[Trial], *, paired
 def _memory(a: Sequence[Trial], b: Sequence[Trial], *, paired: bool) -> Finding:
     """Peak resident memory in training: the difference in bytes against max(1% of A, 1 MiB)."""
     of_a, of_b = (_by_block(side, _peak) for side in (a, b))
-    seen = _estimate(of_a, of_b, paired=paired)
+    seen = _estimate(of_a, of_b, paired=paired, confidence=CONFIDENCE)
     margin = max(MEMORY_MARGIN_SHARE * (_median(of_a.values()) or 0), MEMORY_MARGIN_BYTES)
     verdict: Verdict = "undecided"
     reason = seen.reason
@@ -187,10 +182,10 @@ def _accuracy(a: Sequence[Trial], b: Sequence[Trial]) -> Finding:
     )
 
 
-def _estimate(a: Mapping[int, float], b: Mapping[int, float], *, paired: bool) -> Estimate:
+def _estimate(a: Mapping[int, float], b: Mapping[int, float], *, paired: bool, confidence: float) -> Estimate:
     if paired:
-        return estimate([b[block] - a[block] for block in sorted(a.keys() & b.keys())])
-    return welch(list(a.values()), list(b.values()))
+        return estimate([b[block] - a[block] for block in sorted(a.keys() & b.keys())], confidence=confidence)
+    return welch(list(a.values()), list(b.values()), confidence=confidence)
 
 
 def _by_block(trials: Iterable[Trial], of: Callable[[Trial], float | None]) -> dict[int, float]:

@@ -410,6 +410,15 @@ def verdict_of(interval: tuple[float, float] | None, *, more_is_faster: bool, ba
     return "undecided"
 
 
+def decided(seen: Estimate, *, more_is_faster: bool) -> tuple[Verdict, int | None, str | None]:
+    """Verdict, blocks that would decide it where it is undecided, and why there is no interval or no such number."""
+    verdict = verdict_of(seen.interval, more_is_faster=more_is_faster)
+    if verdict != "undecided" or seen.mean is None or seen.sd is None:
+        return verdict, None, seen.reason
+    needed = blocks_to_decide(seen.mean, seen.sd)
+    return verdict, needed, f"more than {MOST_BLOCKS} blocks would be needed" if needed is None else None
+
+
 def log_values(trials: Sequence[Trial], quantity: Quantity = "samples_per_second") -> dict[tuple[str, int], float]:
     """Logarithm of each counted trial's value, by (run, block)."""
     return {block: math.log(value) for block, value in _values(trials, quantity).items()}
@@ -439,11 +448,7 @@ def compare(
     shared = sorted(of_a.keys() & of_b.keys())
     confidence = confidence_of([*trials_a, *trials_b])
     seen = estimate([of_b[block] - of_a[block] for block in shared], confidence=confidence)
-    verdict = verdict_of(seen.interval, more_is_faster=QUANTITIES[value][1])
-    needed, reason = None, seen.reason
-    if verdict == "undecided" and seen.mean is not None and seen.sd is not None:
-        needed = blocks_to_decide(seen.mean, seen.sd)
-        reason = f"more than {MOST_BLOCKS} blocks would be needed" if needed is None else None
+    verdict, needed, reason = decided(seen, more_is_faster=QUANTITIES[value][1])
     return Comparison(
         quantity=value,
         a=a.case,

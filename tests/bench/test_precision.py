@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from bench import store
+from bench.comparison import findings
 from bench.precision import LOOKS, enough, looks, widths
 from bench.record import Plan, Trial
 from bench.runner import remaining, stopped
+from bench.selection import Pair
 from bench.stats import compare
 from tests.command import bench
 from tests.make import make_trial
@@ -72,6 +74,16 @@ def test_what_an_adaptive_run_prints_is_wider_than_what_a_planned_one_does() -> 
         return math.log(interval[1] / interval[0])
 
     assert width(0.01) / width(None) == pytest.approx(2.7146 / 2.3646, rel=1e-3)
+
+
+def test_two_sets_of_adaptive_runs_are_compared_no_less_carefully() -> None:
+    """`bench compare` prints the same interval as the tables do."""
+    trials = run_of(8, 0.02)
+    a, b = trials[::2], trials[1::2]
+    of_table = compare(a, b).interval
+    [speed, *_] = findings(Pair(a=tuple(a), b=tuple(b), paired=True))
+
+    assert speed.interval == pytest.approx(of_table)
 
 
 def held(tmp_path: Path, spread: float) -> tuple[Plan, Path]:
