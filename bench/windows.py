@@ -6,7 +6,6 @@ several workers can share a core and take turns on it.
 
 import gc
 import time
-import traceback
 from collections.abc import Iterator
 from itertools import count
 from typing import IO, Annotated
@@ -16,11 +15,11 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from bench.conformance import ContractBroken, check_trainer, checked_losses
-from bench.contract import Refusal, Settings, Trainer
-from bench.errors import InputError
+from bench.contract import Settings, Trainer
+from bench.faults import fault
 from bench.inputs import epoch_batches, initial_params, load_data
 from bench.probes.source import module_sha256
-from bench.record import Count, Seconds, Value, WorkerReply, WorkerRequest
+from bench.record import Count, Seconds, Value, WorkerRequest
 from bench.task import Task
 
 
@@ -71,22 +70,10 @@ def serve(request: WorkerRequest, settings: Settings, commands: IO[str], replies
     """
     try:
         _serve(request, settings, commands, replies)
-    except Refusal as refusal:
-        _say(replies, WorkerReply(status="refused", reason=_line(refusal)))
-    except (ContractBroken, InputError) as error:
-        _say(replies, WorkerReply(status="failed", reason=_line(error)))
     except BrokenPipeError:
         pass  # the runner has gone: nobody listens
     except Exception as error:
-        traceback.print_exc()
-        reason = f"{type(error).__name__}: {_line(error)}"[:500]
-        _say(
-            replies, WorkerReply(status="out-of-memory" if isinstance(error, MemoryError) else "failed", reason=reason)
-        )
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+        _say(replies, fault(error))
 
 
 def _serve(request: WorkerRequest, settings: Settings, commands: IO[str], replies: IO[str]) -> None:

@@ -11,14 +11,13 @@ import os
 import resource
 import signal
 import sys
-import traceback
 from typing import Any
 
 from pydantic import ValidationError
 
 from bench import __version__
-from bench.contract import Refusal, Settings
-from bench.errors import InputError
+from bench.contract import Settings
+from bench.faults import fault
 from bench.probes.source import module_sha256
 from bench.record import Versions, WorkerReply, WorkerRequest, compact_json
 
@@ -33,35 +32,17 @@ def _die_with_parent(parent_pid: int) -> None:
         os._exit(1)
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    text = f"{type(error).__name__}: {error}"
-    signs = ("MemoryError", "ResourceExhausted", "bad_alloc", "can't allocate memory", "Cannot allocate memory")
-    return isinstance(error, MemoryError) or any(sign in text for sign in signs)
-
-
 def run(request: WorkerRequest) -> WorkerReply:
     """Do what is asked. Never raises for what an entry does: its refusal or failure is the reply."""
-    from bench.conformance import ContractBroken
-
     try:
         return _DO[request.what](request, settings_of(request))
-    except Refusal as refusal:
-        return WorkerReply(status="refused", reason=_line(refusal))
-    except (ContractBroken, InputError) as error:
-        return WorkerReply(status="failed", reason=_line(error))
     except Exception as error:
-        traceback.print_exc()
-        reason = f"{type(error).__name__}: {_line(error)}"[:500]
-        return WorkerReply(status="out-of-memory" if _out_of_memory(error) else "failed", reason=reason)
+        return fault(error)
 
 
 def settings_of(request: WorkerRequest) -> Settings:
     """What the entry is configured with."""
     return Settings(device=request.device, threads=request.threads, precision=request.precision)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _trial(request: WorkerRequest, settings: Settings) -> WorkerReply:
