@@ -288,17 +288,18 @@ def _against(group: str, row: Row, reference: Row) -> Against:
     """Over the run that both rows show; where they show two, over the one they share with the most blocks."""
     if row is reference:
         return Against(group=group, row=row, reference=reference, comparison=None, run=None)
-    if row.run == reference.run:
-        found = compare(reference.trials, row.trials)
-        return Against(group=group, row=row, reference=reference, comparison=found, run=None)
-    runs = {trial.placement.run for trial in row.every} & {trial.placement.run for trial in reference.every}
-    found = compare(reference.trials, row.trials)
-    if not runs:
-        return Against(group=group, row=row, reference=reference, comparison=found, run=None)
-    of_run = [[[t for t in side.every if t.placement.run == run] for side in (reference, row)] for run in sorted(runs)]
-    shared = max(of_run, key=lambda sides: (len(sides[1]), max(t.started_utc for t in sides[1])))
-    run = shared[1][0].placement.run
-    return Against(group=group, row=row, reference=reference, comparison=compare(*shared), run=run)
+    sides: Sequence[Sequence[Trial]] = (reference.trials, row.trials)
+    run = None
+    both = {trial.placement.run for trial in row.every} & {trial.placement.run for trial in reference.every}
+    if row.run != reference.run and both:
+        of_run = {run: [_of_run(side.every, run) for side in (reference, row)] for run in both}
+        run = max(both, key=lambda name: (len(of_run[name][1]), max(t.started_utc for t in of_run[name][1])))
+        sides = of_run[run]
+    return Against(group=group, row=row, reference=reference, comparison=compare(*sides), run=run)
+
+
+def _of_run(trials: Iterable[Trial], run: str) -> list[Trial]:
+    return [trial for trial in trials if trial.placement.run == run]
 
 
 AGAINST_HEADS = ("Entry", "Device", "Samples/s, median (range, n)", "Against", "Ratio [95%]", "Verdict")
