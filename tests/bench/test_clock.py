@@ -94,7 +94,9 @@ class Paced:
 def ratio(trainer: object, steps: int) -> float:
     """Seconds of a window of 2N steps over those of N, by the clock of a trial.
 
-    Of each the least of 25, run in turn: windows of some milliseconds, of which a loaded machine leaves some alone.
+    The median over 25 pairs, each pair's two windows run one after the other and every second pair the other way
+    round: a machine whose pace drifts changes both windows of a pair, where the least of each would compare its
+    luckiest moments.
     """
     images, labels = np.zeros((1, 784), np.float32), np.zeros(1, np.int64)
     alone = Watch(synchronize=lambda: None, sensors=False)
@@ -104,10 +106,10 @@ def ratio(trainer: object, steps: int) -> float:
 
     gc.freeze()  # each epoch begins with a collection, which need not look through all that other tests have imported
     try:
-        pairs = [(seconds(steps), seconds(2 * steps)) for _ in range(25)]
+        turns = [[(n, seconds(n)) for n in ((steps, 2 * steps), (2 * steps, steps))[turn % 2]] for turn in range(25)]
     finally:
         gc.unfreeze()
-    return min(two for _, two in pairs) / min(one for one, _ in pairs)
+    return median(took[2 * steps] / took[steps] for took in map(dict, turns))
 
 
 def test_twice_the_steps_take_twice_the_time() -> None:
