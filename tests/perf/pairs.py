@@ -86,10 +86,11 @@ class Statement:
 
 
 def run(name: str, description: str, heads: str, statements: list[Statement]) -> None:
-    """Parse --pairs, --epochs and --results; run, print a Markdown table, keep every pair in results/raw."""
+    """Parse --pairs, --epochs, --only and --results; run, print a Markdown table, keep every pair in results/raw."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--only", choices=[statement.what for statement in statements], action="append")
     parser.add_argument("--results", type=Path, default=Path("results"))
     asked = parser.parse_args()
     machine, started, order = read_machine(), datetime.now(UTC), random.Random(0)
@@ -100,7 +101,7 @@ def run(name: str, description: str, heads: str, statements: list[Statement]) ->
     print(heads)
     print("|---|---|---|---|---|")
     kept = {}
-    for statement in statements:
+    for statement in (one for one in statements if asked.only is None or one.what in asked.only):
         pairs = kept[statement.what] = _pairs(statement, asked.pairs, asked.epochs, order)
         print(f"| {statement.what} | {_cells(pairs)} |", flush=True)
     document = {
