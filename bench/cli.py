@@ -30,6 +30,7 @@ from bench.commands.history import for_report, history_
 from bench.commands.merge import merge
 from bench.commands.query import query
 from bench.commands.selftest import selftest_
+from bench.commands.study import study_
 from bench.doctor import examine, examine_cuda, unfit
 from bench.errors import InputError
 from bench.estimate import Estimator
@@ -643,6 +644,7 @@ app.command("history")(history_)
 app.command()(merge)
 app.command()(query)
 app.command("selftest")(selftest_)
+app.command("study")(study_)
 
 
 def main() -> None:

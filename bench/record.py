@@ -399,13 +399,31 @@ class Trial(Value):
         return compact_json(self.model_dump(mode="json"))
 
 
+class Reading(Value):
+    """One figure of a study, or null with the reason. text: what was seen, where a number alone says little."""
+
+    name: str  # such as "peak_rss_bytes.after_10000_steps"; the study's own docs say what each is
+    unit: str  # such as "s", "bytes", "samples/s", "1"
+    value: Finite | None
+    reason: str | None = None
+    text: str | None = None
+
+    @model_validator(mode="after")
+    def _says_why_it_is_null(self) -> Self:
+        if self.value is None and not self.reason:
+            raise ValueError(f"{self.name}: has no value and no reason")
+        return self
+
+
 class WorkerRequest(Value):
     """What the runner asks of a worker, on its standard input: a trial, a certificate, the mutation suite, or windows.
 
+    study: the module of the study that is asked for, such as bench.studies.soak.
     slowdown: the share of extra steps that each window takes, for windows alone: to try what a gate finds.
     """
 
-    what: Literal["trial", "certificate", "mutations", "windows"] = "trial"
+    what: Literal["trial", "certificate", "mutations", "windows", "study"] = "trial"
+    study: str | None = None
     task: Task
     training_seed: Count
     entry: str
@@ -455,6 +473,7 @@ class WorkerReply(Value):
     parts: list[Part] = []
     host_reads: list[str] | None = None
     kills: list[Kill] = []
+    readings: list[Reading] = []
     windows: list[tuple[float, float]] = []  # start and end of each measured window, CLOCK_MONOTONIC
     versions: Versions | None = None
     implementation_sha256: str | None = None

@@ -187,7 +187,7 @@ def judge(finished: Finished, time_limit_seconds: float) -> tuple[Status, str | 
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "whole"
         return "broken-output", f"printed no valid record ({place}: {first['msg']}): {finished.stdout[:100]!r}", None
-    if reply.status == "ok" and not (reply.measurements or reply.parts or reply.kills):
+    if reply.status == "ok" and not (reply.measurements or reply.parts or reply.kills or reply.readings):
         return "broken-output", f"said ok without a result: {finished.stdout[:100]!r}", None
     return reply.status, reply.reason, reply
 
@@ -233,7 +233,7 @@ class Where:
 
 
 def ask_worker(
-    what: Literal["trial", "certificate", "mutations"],
+    what: Literal["trial", "certificate", "mutations", "study"],
     *,
     entry: Entry,
     module: str,
@@ -245,10 +245,12 @@ def ask_worker(
     where: Where,
     precision: Precision = "ieee",
     sensors: bool = True,
+    study: str | None = None,
 ) -> tuple[Status, str | None, WorkerReply | None, Finished]:
     """Let a fresh worker do one thing; what came of it, whatever it did."""
     request = WorkerRequest(
         what=what,
+        study=study,
         task=task,
         training_seed=seed,
         entry=entry.name,

@@ -88,7 +88,21 @@ def _mutations(request: WorkerRequest, settings: Settings) -> WorkerReply:
     return WorkerReply(status="ok", reason=None, kills=run_suite(module.MUTANTS), versions=_versions(module))
 
 
-_DO = {"trial": _trial, "certificate": _certificate, "mutations": _mutations}
+def _study(request: WorkerRequest, settings: Settings) -> WorkerReply:
+    assert request.study is not None
+    study = importlib.import_module(request.study)
+    module = importlib.import_module(request.entry_module)
+    readings = study.measure(module, request, settings)
+    return WorkerReply(
+        status="ok",
+        reason=None,
+        readings=readings,
+        versions=_versions(module),
+        implementation_sha256=module_sha256(request.entry_module),
+    )
+
+
+_DO = {"trial": _trial, "certificate": _certificate, "mutations": _mutations, "study": _study}
 
 
 def _versions(entry: Any) -> Versions:

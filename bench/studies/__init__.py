@@ -1,0 +1,67 @@
+"""The table of studies: what is asked beside a training trial, of whom, and which module of bench/studies measures it.
+
+A study is a module with one function, `measure(module, request, settings) -> list[Reading]`, run in a fresh worker
+process: module is the subject's, already imported, not yet configured. It raises Refusal where the subject cannot do
+what is asked. Imports no framework.
+"""
+
+from dataclasses import dataclass
+
+from bench.contract import ENTRIES, Entry
+from bench.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A question, the subjects that it is put to, and the module that measures the answer.
+
+    subjects: entries, or other programmes of a framework (an export format) that are named like one. tasks: shipped
+    tasks it is done on. blocks: processes a subject that one run takes where no flag says otherwise.
+    """
+
+    name: str
+    question: str
+    subjects: tuple[Entry, ...]
+    tasks: tuple[str, ...] = ("mlp",)
+    blocks: int = 3
+    time_limit_seconds: float = 600
+
+    @property
+    def module(self) -> str:
+        """The import path of what measures."""
+        return f"bench.studies.{self.name.replace('-', '_')}"
+
+
+def _entries(*names: str) -> tuple[Entry, ...]:
+    return tuple(entry for name in names for entry in ENTRIES if entry.name == name)
+
+
+STUDIES: tuple[Study, ...] = (
+    Study(
+        name="soak",
+        question="Does memory grow, and do steps stay as fast, over 100,000 steps?",
+        subjects=_entries("torch-eager", "tensorflow-function", "torch-tuned", "tensorflow-loop"),
+        tasks=("mlp-tiny",),
+    ),
+    Study(
+        name="repeat",
+        question="Does the same seed give the same bits in another process?",
+        subjects=_entries(
+            "torch-eager",
+            "torch-compile",
+            "torch-tuned",
+            "tensorflow-eager",
+            "tensorflow-function",
+            "tensorflow-xla",
+            "tensorflow-loop",
+        ),
+    ),
+)
+
+
+def find_study(name: str) -> Study:
+    """A study by its name. Raises InputError."""
+    for study in STUDIES:
+        if study.name == name:
+            return study
+    raise InputError(f"study {name!r}: no such study; there are {', '.join(study.name for study in STUDIES)}")
