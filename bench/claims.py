@@ -1,0 +1,695 @@
+"""Claims (TOML) and Points -> for each claim and machine a verdict, with the observations that it stands on. Pure.
+
+A claim is a sentence that people say, what it would mean to be true, and the rule that decides it. Under each set of
+conditions (subjects, task, batch size, threads, ...) an observation holds, fails, or stays undecided; then
+
+- supported: it holds in at least the asked share of the conditions,
+- refuted: it fails in at least that share,
+- depends: it holds in some and fails in others, which are named,
+- undecided: neither, and what would decide it is said,
+- not measured here: no record speaks of it, and why.
+
+A rule that asks all conditions to agree needs no correction for their number: it is an intersection-union test (Berger
+1982, Technometrics 24), as hard to pass as its hardest condition. Where a smaller share is asked, the claim says so.
+"""
+
+import fnmatch
+import math
+import re
+import statistics
+import tomllib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from operator import attrgetter
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from packaging.version import InvalidVersion, Version
+from pydantic import Field, ValidationError, model_validator
+from scipy.special import fdtri
+
+from bench.equivalence import MARGIN, equivalence
+from bench.errors import InputError, validation_message
+from bench.measures import Conditions, Point, chosen_run, median_of, points, unit_of
+from bench.record import Machine, Trial, Value
+from bench.stats import CONFIDENCE, blocks_to_decide, estimate, half_width
+from bench.studying import StudyRecord
+
+SHIPPED = Path(__file__).parent / "claims.toml"
+
+Kind = Literal["ratio", "equivalent", "exact", "same", "at-most", "spread", "failures"]
+Outcome = Literal["holds", "fails", "undecided", "no figure"]
+ClaimVerdict = Literal["supported", "refuted", "depends", "undecided", "not measured here"]
+Record = tuple[Path, Trial]
+Studied = tuple[Path, StudyRecord]
+
+
+class Evidence(Value):
+    """What is looked at for a claim.
+
+    kind, of the value of the first of a pair (for) beside the second's (against), paired by run and block:
+
+    - ratio: how many times better the first is, exp(mean of log ratios); holds where its 95% interval lies above
+      `least` (and below `most`), fails where it lies outside.
+    - equivalent: the difference lies within +-`margin`, by two one-sided t-tests over paired seeds.
+    - exact: figures without chance (a count, a size that is the same in each process): the first is better by more than
+      the factor `least`.
+    - spread: the ratio of the standard deviations of the log values over processes, second over first, with its F
+      interval; deviations are from each condition's own mean and are pooled over all conditions.
+    - failures: of frameworks, the share of failed trials over all conditions, by Newcombe's interval of a difference
+      (1998, Statistics in Medicine 17).
+
+    And of subjects by themselves: same, all processes give one value; at-most, the mean's interval lies under `limit`.
+
+    pairs: of subjects; best_of: of frameworks, each by the subject with the best median under the very conditions;
+    vary: subjects beside themselves, the first of `values` (say 2 threads) against the second (1 thread).
+    needs: subjects without which a set of conditions is left out, for a best is none where the fast ones did not run.
+    """
+
+    what: str
+    measure: str
+    kind: Kind = "ratio"
+    better: Literal["more", "less"] = "more"
+    pairs: tuple[tuple[str, str], ...] = ()
+    best_of: tuple[tuple[str, str], ...] = ()
+    subjects: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    least: Annotated[float, Field(gt=0)] = 1.01
+    most: Annotated[float, Field(gt=0)] | None = None
+    margin: Annotated[float, Field(gt=0)] = MARGIN
+    limit: float | None = None
+    vary: Literal["threads"] | None = None
+    values: tuple[int, int] | None = None
+    tasks: tuple[str, ...] = ()  # names, * allowed; empty: all
+    batch_sizes: tuple[int, ...] = ()
+    widths: tuple[int, ...] = ()
+    threads: tuple[int, ...] = ()
+    device: Literal["cpu", "cuda"] = "cpu"
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> Self:
+        alone = self.kind in ("same", "at-most") or self.vary is not None
+        if alone != bool(self.subjects) or alone == bool(self.pairs or self.best_of):
+            raise ValueError(f"kind: {self.kind} needs {'subjects' if alone else 'pairs or best_of'}, and nothing else")
+        if (self.vary is None) != (self.values is None) or (self.vary and self.kind in ("same", "at-most")):
+            raise ValueError("vary: needs values, two of them, and a kind that compares")
+        if (self.kind == "at-most") != (self.limit is not None):
+            raise ValueError("limit: belongs to kind at-most, and to no other")
+        return self
+
+
+class Claim(Value):
+    """A sentence and its rule. said_by: where it comes from. topic: a word to group by.
+
+    agree: the share of the conditions that must agree. expires: versions from which on the verdict is not to be relied
+    on. unmeasured: why no record here can speak of it. answers: what the page's first lines say, by verdict; {best},
+    {least} and {where} are filled in. headline: the place among those lines.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
+    topic: str
+    sentence: str
+    said_by: str
+    meaning: str
+    agree: Annotated[float, Field(gt=0.5, le=1)] = 1.0
+    expires: dict[str, str] = Field(default_factory=dict)
+    unmeasured: str = ""
+    headline: int | None = None
+    answers: dict[ClaimVerdict, str] = Field(default_factory=dict)
+    evidence: list[Evidence]
+
+
+class _File(Value):
+    claim: list[Claim]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What is seen of one piece of evidence under one set of conditions.
+
+    subject, against: whose values a and b (medians, in `unit`) are; against is empty where a subject stands alone.
+    value: by the kind, how many times better (ratio, exact, spread), a difference (equivalent, failures), or the mean
+    (at-most); None with the reason. blocks_to_decide: in all, where that can be told.
+    """
+
+    evidence: Evidence
+    conditions: Conditions
+    subject: str
+    against: str
+    mode: str
+    outcome: Outcome
+    a: float | None
+    b: float | None
+    unit: str
+    n: int
+    value: float | None
+    interval: tuple[float, float] | None
+    reason: str | None
+    blocks_to_decide: int | None
+    paths: tuple[Path, ...]
+    run: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A claim on one machine. where: the conditions, of a verdict that depends. why: in a sentence.
+
+    expired: packages that have reached the version from which on the verdict is not to be relied on.
+    """
+
+    claim: Claim
+    machine: Machine | None
+    verdict: ClaimVerdict
+    where: str
+    why: str
+    observations: tuple[Observation, ...]
+    expired: tuple[str, ...]
+    versions: Mapping[str, str]
+
+    @property
+    def answer(self) -> str | None:
+        """The claim's sentence for this verdict, filled in; None where it has none."""
+        template = self.claim.answers.get(self.verdict)
+        seen = [o.value for o in self.observations if o.value is not None]
+        if template is None:
+            return None
+        factors = {"best": f"{max(seen):.2g}", "least": f"{min(seen):.2g}"} if seen else {"best": "", "least": ""}
+        return template.format(where=self.where, **factors)
+
+
+def read_claims(path: Path = SHIPPED) -> list[Claim]:
+    """The claims of a TOML file. Raises InputError with file and path of what is wrong."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is no TOML ({error}); correct it there") from None
+    try:
+        claims = _File.model_validate(document, strict=False).claim
+    except ValidationError as error:
+        raise InputError(validation_message(str(path), error)) from None
+    names = [claim.name for claim in claims]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{path}: claim {name!r} is there twice; name each once")
+    return claims
+
+
+def judge(claims: Sequence[Claim], trials: Sequence[Record], studies: Sequence[Studied]) -> list[Judged]:
+    """Every claim on every machine that measured anything of it; machines are never pooled.
+
+    A claim that no machine measured comes back once, with machine None. Raises InputError on an unknown measure.
+    """
+    found: list[Judged] = []
+    cache: dict[str, list[Point]] = {}
+    for claim in claims:
+        of_machine: dict[str, list[Observation]] = defaultdict(list)
+        seen: dict[str, list[Point]] = defaultdict(list)
+        for evidence in claim.evidence:
+            if evidence.measure not in cache:
+                cache[evidence.measure] = points(evidence.measure, trials, studies)
+            unit = unit_of(evidence.measure, studies)
+            asked = [point for point in cache[evidence.measure] if _asked(evidence, point)]
+            for observation, used in _observe(evidence, asked, unit):
+                of_machine[observation.conditions.machine].append(observation)
+                seen[observation.conditions.machine] += used
+        if not of_machine:
+            found.append(_unmeasured(claim))
+        found += [_judged(claim, observations, seen[machine]) for machine, observations in of_machine.items()]
+    return found
+
+
+def _asked(evidence: Evidence, point: Point) -> bool:
+    """Whether a point lies in the range that the evidence asks about."""
+    c = point.conditions
+    return (
+        c.device == evidence.device
+        and c.precision == "ieee"
+        and not point.environment
+        and (not evidence.tasks or any(fnmatch.fnmatchcase(c.task, pattern) for pattern in evidence.tasks))
+        and (not evidence.batch_sizes or c.batch_size in evidence.batch_sizes)
+        and (not evidence.widths or c.width in evidence.widths)
+        and (not evidence.threads or c.threads in evidence.threads)
+    )
+
+
+Observed = tuple[Observation, list[Point]]
+
+
+def _observe(evidence: Evidence, asked: Sequence[Point], unit: str) -> Iterable[Observed]:
+    """Every observation of a piece of evidence, in order of its conditions, with the points that it stands on."""
+    by: dict[Conditions, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
+    for point in asked:
+        by[point.conditions][point.subject].append(point)
+    if evidence.kind in ("spread", "failures"):
+        yield from _pooled(evidence, by, unit)
+        return
+    for conditions in sorted(by, key=_order):
+        subjects = by[conditions]
+        if not subjects.keys() >= set(evidence.needs):
+            continue
+        if evidence.values is not None:
+            yield from _varied(evidence, conditions, by, unit)
+            continue
+        if evidence.subjects:
+            for subject in evidence.subjects:
+                if subject in subjects:
+                    chosen = chosen_run(subjects[subject])
+                    yield _alone(evidence, conditions, chosen, unit), chosen
+            continue
+        pairs = list(evidence.pairs)
+        for best in evidence.best_of:
+            named = [_best(subjects, framework, evidence.better) for framework in best]
+            if named[0] is not None and named[1] is not None:
+                pairs.append((named[0], named[1]))
+        for subject, against in pairs:
+            if subject in subjects and against in subjects:
+                a, b = _one_run(subjects[subject], subjects[against])
+                if a and b:
+                    yield _beside(evidence, conditions, a, b, unit), [*a, *b]
+
+
+def _pooled(evidence: Evidence, by: Mapping[Conditions, Mapping[str, list[Point]]], unit: str) -> Iterable[Observed]:
+    """One observation a pair and machine, over all conditions under which both were measured."""
+    for machine in sorted({conditions.machine for conditions in by}):
+        for subject, against in evidence.pairs:
+            sides: tuple[list[list[Point]], list[list[Point]]] = ([], [])
+            for conditions in sorted((c for c in by if c.machine == machine), key=_order):
+                found = [
+                    [p for of in by[conditions].values() for p in of if who in (p.subject, p.framework)]
+                    for who in (subject, against)
+                ]
+                if all(found):
+                    for side, of in zip(sides, found, strict=True):
+                        side.append(of if evidence.kind == "failures" else chosen_run(of))
+            if not sides[0]:
+                continue
+            a, b = ([point for of in side for point in of] for side in sides)
+            seen = _failures(a, b) if evidence.kind == "failures" else _spread(evidence, *sides)
+            everywhere = Conditions(
+                machine=machine,
+                task="all tasks",
+                fingerprint="",
+                batch_size=0,
+                width=0,
+                epochs=0,
+                optimizer="",
+                threads=0,
+                device=evidence.device,
+                precision="ieee",
+            )
+            observation = _observation(evidence, everywhere, a, b, unit, seen)
+            yield replace(observation, subject=subject, against=against), [*a, *b]
+
+
+def _varied(
+    evidence: Evidence, conditions: Conditions, by: Mapping[Conditions, Mapping[str, list[Point]]], unit: str
+) -> Iterable[Observed]:
+    """Subjects under these conditions, which have the first of the values, beside themselves at the second."""
+    assert evidence.values is not None
+    if conditions.threads != evidence.values[0]:
+        return
+    others = by.get(replace(conditions, threads=evidence.values[1]), {})
+    for subject in evidence.subjects:
+        if subject in by[conditions] and subject in others:
+            a, b = _one_run(by[conditions][subject], others[subject])
+            if a and b:
+                one = _beside(evidence, conditions, a, b, unit)
+                yield replace(one, against=f"{subject} with {evidence.vary} {evidence.values[1]}"), [*a, *b]
+
+
+def _order(conditions: Conditions) -> tuple[object, ...]:
+    return tuple(getattr(conditions, field.name) for field in fields(conditions))
+
+
+def _best(subjects: Mapping[str, list[Point]], framework: str, better: str) -> str | None:
+    """The framework's subject with the best median. Chosen on the trials it is then compared on (docs/method.md)."""
+    medians = {
+        name: value
+        for name, of in subjects.items()
+        if of[0].framework == framework and (value := median_of(chosen_run(of))) is not None
+    }
+    if not medians:
+        return None
+    return (max if better == "more" else min)(sorted(medians), key=lambda name: medians[name])
+
+
+def _one_run(a: Sequence[Point], b: Sequence[Point]) -> tuple[list[Point], list[Point]]:
+    """The points of the run that both share, with the most blocks in common, then the newest; none where none is."""
+    blocks: list[dict[str, set[int]]] = []
+    for side in (a, b):
+        of: dict[str, set[int]] = defaultdict(set)
+        for point in side:
+            of[point.run].add(point.block)
+        blocks.append(of)
+    common = {run: len(blocks[0][run] & blocks[1][run]) for run in blocks[0].keys() & blocks[1].keys()}
+    common = {run: count for run, count in common.items() if count}
+    if not common:
+        return [], []
+    newest = {run: max(p.started_utc for p in a if p.run == run) for run in common}
+    run = max(common, key=lambda name: (common[name], newest[name], name))
+    return [p for p in a if p.run == run], [p for p in b if p.run == run]
+
+
+def _beside(
+    evidence: Evidence, conditions: Conditions, a: Sequence[Point], b: Sequence[Point], unit: str
+) -> Observation:
+    """The first of a pair beside the second, by the evidence's kind."""
+    compare = {"ratio": _ratio, "exact": _exact, "equivalent": _equivalent}[evidence.kind]
+    return _observation(evidence, conditions, a, b, unit, compare(evidence, a, b))
+
+
+def _observation(
+    evidence: Evidence, conditions: Conditions, a: Sequence[Point], b: Sequence[Point], unit: str, seen: "_Seen"
+) -> Observation:
+    return Observation(
+        evidence=evidence,
+        conditions=conditions,
+        subject=a[0].subject,
+        against=b[0].subject,
+        mode=a[0].mode if a[0].mode == b[0].mode else f"{a[0].mode} / {b[0].mode}",
+        outcome=seen.outcome,
+        a=median_of(a),
+        b=median_of(b),
+        unit=unit,
+        n=seen.n,
+        value=seen.value,
+        interval=seen.interval,
+        reason=seen.reason,
+        blocks_to_decide=seen.blocks,
+        paths=tuple(point.path for point in (*a, *b)),
+        run=a[0].run,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    outcome: Outcome
+    n: int
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    reason: str | None = None
+    blocks: int | None = None
+
+
+def _why(points_: Iterable[Point]) -> str | None:
+    return next((point.why for point in points_ if point.why), None)
+
+
+def _pairs(a: Sequence[Point], b: Sequence[Point], key: Callable[[Point], int]) -> list[tuple[float, float]]:
+    """Values of both sides where both have one, by block or by seed."""
+    of_b = {key(point): point.value for point in b}
+    found = []
+    for point in a:
+        other = of_b.get(key(point))
+        if point.value is not None and other is not None:
+            found.append((point.value, other))
+    return found
+
+
+def _ratio(evidence: Evidence, a: Sequence[Point], b: Sequence[Point]) -> _Seen:
+    pairs = [(x, y) for x, y in _pairs(a, b, lambda p: p.block) if x > 0 and y > 0]
+    sign = 1 if evidence.better == "more" else -1
+    seen = estimate([sign * math.log(x / y) for x, y in pairs])
+    if seen.mean is None:
+        return _Seen(outcome="no figure", n=0, reason=_why([*a, *b]) or "no block has a positive value on both sides")
+    value = math.exp(seen.mean)
+    if seen.interval is None or seen.sd is None:
+        return _Seen(outcome="undecided", n=seen.n, value=value, reason=seen.reason)
+    low, high = math.exp(seen.interval[0]), math.exp(seen.interval[1])
+    outcome = _within(low, high, evidence.least, evidence.most)
+    blocks = None
+    if outcome == "undecided":
+        edges = [evidence.least] if evidence.most is None else [evidence.least, evidence.most]
+        nearest = min(edges, key=lambda edge: abs(math.log(edge) - seen.mean))  # type: ignore[operator]
+        # blocks_to_decide asks for the distance of |mean| from a band: here the distance from the edge, no band.
+        blocks = blocks_to_decide(seen.mean - math.log(nearest), seen.sd, band=0.0)
+    return _Seen(outcome=outcome, n=seen.n, value=value, interval=(low, high), blocks=blocks)
+
+
+def _within(low: float, high: float, least: float, most: float | None) -> Outcome:
+    if low > least and (most is None or high < most):
+        return "holds"
+    return "fails" if high <= least or (most is not None and low >= most) else "undecided"
+
+
+def _exact(evidence: Evidence, a: Sequence[Point], b: Sequence[Point]) -> _Seen:
+    """Figures that are the same in each process; one that is not is no exact figure, and that is said."""
+    sides = [{point.value for point in side if point.value is not None} for side in (a, b)]
+    n = min(len(a), len(b))
+    if not all(sides):
+        return _Seen(outcome="no figure", n=0, reason=_why([*a, *b]) or "a side has no value")
+    if any(len(side) > 1 for side in sides):
+        return _Seen(outcome="undecided", n=n, reason="the figure differs from process to process, so it is not exact")
+    x, y = (next(iter(side)) for side in sides)
+    value = None
+    if min(x, y) > 0:
+        value = x / y if evidence.better == "more" else y / x
+        holds = value > evidence.least
+    else:
+        holds = x > y if evidence.better == "more" else x < y
+    return _Seen(outcome="holds" if holds else "fails", n=n, value=value)
+
+
+def _spread(evidence: Evidence, a: Sequence[Sequence[Point]], b: Sequence[Sequence[Point]]) -> _Seen:
+    """sd of b's log values over a's; F interval of a ratio of two variances, assuming that logs are about normal."""
+    (of_a, free_a), (of_b, free_b) = _deviation(a), _deviation(b)
+    n = min(free_a, free_b)
+    if of_a is None or of_b is None:
+        return _Seen(outcome="no figure", n=0, reason="a spread needs two processes of a case")
+    if of_a == 0 or of_b == 0:
+        return _Seen(outcome="undecided", n=n, reason="a side does not vary at all")
+    value, tail = of_b / of_a, (1 - CONFIDENCE) / 2
+    low = value / math.sqrt(float(fdtri(free_b, free_a, 1 - tail)))
+    high = value / math.sqrt(float(fdtri(free_b, free_a, tail)))
+    outcome = _within(low, high, evidence.least, evidence.most)
+    reason = f"the F interval of {n} degrees of freedom is too wide" if outcome == "undecided" else None
+    return _Seen(outcome=outcome, n=n, value=value, interval=(low, high), reason=reason)
+
+
+def _deviation(conditions: Sequence[Sequence[Point]]) -> tuple[float | None, int]:
+    """Standard deviation of log values from each condition's own mean, pooled, and its degrees of freedom."""
+    squares, free = 0.0, 0
+    for of in conditions:
+        logs = [math.log(point.value) for point in of if point.value is not None and point.value > 0]
+        if len(logs) > 1:
+            squares += statistics.variance(logs) * (len(logs) - 1)
+            free += len(logs) - 1
+    return (math.sqrt(squares / free), free) if free else (None, 0)
+
+
+def _equivalent(evidence: Evidence, a: Sequence[Point], b: Sequence[Point]) -> _Seen:
+    seen = equivalence([x - y for x, y in _pairs(a, b, lambda p: p.seed)], margin=evidence.margin)
+    if seen.n == 0:
+        return _Seen(outcome="no figure", n=0, reason=_why([*a, *b]) or seen.reason)
+    outcome: Outcome = (
+        "holds" if seen.verdict == "equivalent" else "undecided" if seen.verdict == "undecided" else "fails"
+    )
+    return _Seen(outcome=outcome, n=seen.n, value=seen.difference, interval=seen.interval, reason=seen.reason)
+
+
+MOST_DIFFERENCE = 0.05  # of shares of failed trials: below that "no more failures" is decided
+
+
+def _failures(a: Sequence[Point], b: Sequence[Point]) -> _Seen:
+    """b's share less a's: above 0 where a fails more seldom."""
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
+    failed = [sum(point.value or 0 for point in side) for side in (b, a)]
+    low, high = confint_proportions_2indep(failed[0], len(b), failed[1], len(a), compare="diff", method="newcomb")
+    value = failed[0] / len(b) - failed[1] / len(a)
+    outcome: Outcome = "holds" if low > 0 else "fails" if high < MOST_DIFFERENCE else "undecided"
+    reason = (
+        f"{len(a)} and {len(b)} trials cannot rule out a difference of 5 points" if outcome == "undecided" else None
+    )
+    return _Seen(outcome=outcome, n=min(len(a), len(b)), value=value, interval=(float(low), float(high)), reason=reason)
+
+
+def _alone(evidence: Evidence, conditions: Conditions, of: Sequence[Point], unit: str) -> Observation:
+    """A subject by itself: same, or at-most."""
+    values = [point.value for point in of if point.value is not None]
+    outcome: Outcome = "undecided" if values else "no figure"
+    value: float | None = None
+    interval, reason = None, None
+    if evidence.kind == "same":
+        if len(values) >= 2:
+            outcome, value = ("holds" if len(set(values)) == 1 else "fails"), float(len(set(values)))
+        reason = None if len(values) >= 2 else _why(of) or "one process cannot be the same as another"
+    else:
+        assert evidence.limit is not None
+        seen = estimate(values)
+        value, reason = seen.mean, _why(of) or seen.reason
+        if seen.mean is not None and seen.sd is not None:
+            half = half_width(seen.sd, seen.n)
+            interval = seen.mean - half, seen.mean + half
+            outcome = "holds" if interval[1] <= evidence.limit else "fails" if interval[0] > evidence.limit else outcome
+            reason = "the interval reaches across the limit" if outcome == "undecided" else None
+    return Observation(
+        evidence=evidence,
+        conditions=conditions,
+        subject=of[0].subject,
+        against="",
+        mode=of[0].mode,
+        outcome=outcome,
+        a=median_of(of),
+        b=None,
+        unit=unit,
+        n=len(values),
+        value=value,
+        interval=interval,
+        reason=reason,
+        blocks_to_decide=None,
+        paths=tuple(point.path for point in of),
+        run=of[0].run,
+    )
+
+
+def _unmeasured(claim: Claim) -> Judged:
+    why = claim.unmeasured or "no record here speaks of it; " + _how(claim)
+    return Judged(
+        claim=claim,
+        machine=None,
+        verdict="not measured here",
+        where="",
+        why=why,
+        observations=(),
+        expired=(),
+        versions={},
+    )
+
+
+def _how(claim: Claim) -> str:
+    """The command that would measure it."""
+    studies = sorted({e.measure.partition("/")[0] for e in claim.evidence if "/" in e.measure})
+    if studies:
+        return f"`bench study {' '.join(studies)}` measures it"
+    entries = sorted({name for e in claim.evidence for name in (*(n for pair in e.pairs for n in pair), *e.subjects)})
+    return "`bench run --profile full" + "".join(f" --entry {name}" for name in entries) + "` measures it"
+
+
+def _judged(claim: Claim, observations: Sequence[Observation], used: Sequence[Point]) -> Judged:
+    holding, failing, open_ = (
+        [o for o in observations if o.outcome == outcome] for outcome in ("holds", "fails", "undecided")
+    )
+    n = len(holding) + len(failing) + len(open_)  # without a figure nothing can agree or disagree
+    if n == 0:
+        return replace(
+            _unmeasured(claim), why=claim.unmeasured or "; ".join(sorted({o.reason for o in observations if o.reason}))
+        )
+    enough = math.ceil(claim.agree * n - 1e-9)
+    where = ""
+    verdict: ClaimVerdict
+    if len(holding) >= enough:
+        verdict, why = "supported", f"holds in {len(holding)} of {n}"
+    elif len(failing) >= enough:
+        verdict, why = "refuted", f"fails in {len(failing)} of {n}"
+    elif holding and failing:
+        verdict, where = "depends", explain(observations)
+        why = f"holds {where} ({len(holding)} of {n}, fails in {len(failing)})"
+    else:
+        verdict, why = "undecided", f"{len(open_)} of {n} are not decided; {_would_decide(open_)}"
+    versions = {name: version for point in used for name, version in point.versions.items()}
+    return Judged(
+        claim=claim,
+        machine=used[-1].of_machine,
+        verdict=verdict,
+        where=where,
+        why=why,
+        observations=tuple(observations),
+        expired=tuple(
+            sorted(n for n, from_ in claim.expires.items() if n in versions and _reached(versions[n], from_))
+        ),
+        versions=versions,
+    )
+
+
+def _reached(version: str, from_: str) -> bool:
+    try:
+        return Version(version) >= Version(from_)
+    except InvalidVersion:
+        return version >= from_
+
+
+def _would_decide(open_: Sequence[Observation]) -> str:
+    blocks = [o.blocks_to_decide for o in open_ if o.blocks_to_decide is not None]
+    if blocks and len(blocks) == len(open_):
+        return f"about {max(blocks)} blocks would decide"
+    return "; ".join(sorted({o.reason for o in open_ if o.reason})) or "more than 10,000 blocks would be needed"
+
+
+# What conditions are told apart by.
+_NUMBERS = {"batch_size": "batch", "width": "width", "threads": "threads"}
+
+# By words: what is put before the value, and the value.
+_WORDS: tuple[tuple[str, Callable[[Observation], str]], ...] = (
+    ("", lambda o: o.evidence.what),
+    ("mode ", lambda o: o.mode),
+    ("", lambda o: f"{o.subject} against {o.against}"),
+    ("optimiser ", lambda o: o.conditions.optimizer),
+)
+
+
+def explain(observations: Sequence[Observation]) -> str:
+    """Where it holds: by the first condition that tells holding from failing apart, else as a list."""
+    decided = [o for o in observations if o.outcome in ("holds", "fails")]
+    for title, of in _WORDS:
+        split = _split(decided, of)
+        if split is not None:
+            yes, no = (
+                [f"{title}{value}" for value, held in split.items() if held is wanted] for wanted in (True, False)
+            )
+            return f"for {_listed(yes)}, not for {_listed(no)}"
+    if len({re.sub(r"-w[0-9]+$", "", o.conditions.task) for o in decided}) == 1:  # else the task may be the reason
+        for name, title in _NUMBERS.items():
+            split = _split(decided, attrgetter(f"conditions.{name}"))
+            if split is not None:
+                return _by_number(title, split)
+    split = _split(decided, lambda o: o.conditions.task)
+    return "for " + _listed([o.conditions.task if split else describe(o) for o in decided if o.outcome == "holds"])
+
+
+def _split(decided: Sequence[Observation], of: Callable[[Observation], object]) -> dict[object, bool] | None:
+    """value -> holds, where the value alone tells; None where it does not, or where there is but one."""
+    found: dict[object, set[bool]] = defaultdict(set)
+    for o in decided:
+        found[of(o)].add(o.outcome == "holds")
+    if len(found) < 2 or any(len(outcomes) > 1 for outcomes in found.values()):
+        return None
+    return {value: next(iter(outcomes)) for value, outcomes in found.items()}
+
+
+def _by_number(title: str, split: Mapping[object, bool]) -> str:
+    """From batch 512 on, up to batch 128, or the values, where it changes more than once."""
+    values = sorted(split)  # type: ignore[type-var]
+    changes = [b for a, b in pairwise(values) if split[a] != split[b]]
+    if len(changes) == 1:
+        last_before = values[values.index(changes[0]) - 1]
+        if split[changes[0]]:
+            return f"from {title} {changes[0]} on, not up to {title} {last_before}"
+        return f"up to {title} {last_before}, not from {title} {changes[0]} on"
+    return "at " + _listed([f"{title} {value}" for value in values if split[value]])
+
+
+def _listed(words: Sequence[str], most: int = 4) -> str:
+    words = list(dict.fromkeys(words))
+    shown = words[:most]
+    return ", ".join(shown) + (f" and {len(words) - most} more" if len(words) > most else "")
+
+
+def describe(o: Observation) -> str:
+    """Subjects and conditions in a few words."""
+    c = o.conditions
+    who = f"{o.subject} against {o.against}" if o.against else o.subject
+    if not c.batch_size:
+        return f"{who} over {c.task}"
+    threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
+    return f"{who} on {c.task}, batch {c.batch_size}, {threads}"
+
+
+def headlines(judged: Sequence[Judged]) -> list[Judged]:
+    """The claims whose answers open the page, in order."""
+    wanted = [one for one in judged if one.claim.headline is not None and one.answer]
+    return sorted(wanted, key=lambda one: one.claim.headline or 0)

@@ -1,0 +1,265 @@
+"""Trials and studies -> Points: the value of a measure for a subject under its conditions, in one process. Pure.
+
+A claim speaks of points alone, so that what a training trial measured and what a study measured decide in one way.
+"""
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.errors import InputError
+from bench.record import Machine, Trial
+from bench.runner import FAILURES
+from bench.stats import counts, joules_per_sample, samples_per_second, time_to_first_step_seconds
+from bench.studying import StudyRecord
+
+ACCURACY_ASKED = 0.85
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Under what a point was taken; two points compare only where all of this is the same.
+
+    fingerprint: of the task, so that a variant of the same name (fewer epochs) is another condition. width: of the
+    widest hidden layer. study: empty for a training trial.
+    """
+
+    machine: str  # fingerprint
+    task: str
+    fingerprint: str
+    batch_size: int
+    width: int
+    epochs: int
+    optimizer: str
+    threads: int
+    device: str
+    precision: str
+    study: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One process. value: None where it has no such figure; why: the reason. seed: of the training."""
+
+    subject: str
+    framework: str
+    mode: str
+    tier: str
+    environment: str
+    conditions: Conditions
+    run: str
+    block: int
+    seed: int
+    value: float | None
+    why: str | None
+    path: Path
+    started_utc: str
+    versions: Mapping[str, str]
+    of_machine: Machine
+
+
+def seconds_to_accuracy(trial: Trial, asked: float = ACCURACY_ASKED) -> float | None:
+    """Training seconds, evaluations not counted, until the end of the first epoch with the asked test accuracy."""
+    if trial.measurements is None:
+        return None
+    seconds = 0.0
+    for epoch in trial.measurements.epochs:
+        seconds += epoch.window_seconds + epoch.first_batch_seconds
+        if epoch.test_accuracy >= asked:
+            return seconds
+    return None
+
+
+def latency_tail(trial: Trial) -> float | None:
+    """p99 / p50 of the trial's single steps, linear between order statistics."""
+    latencies = trial.measurements.step_latency_nanoseconds if trial.measurements else []
+    if not latencies:
+        return None
+    p50, p99 = np.percentile(latencies, (50, 99))
+    return float(p99 / p50) if p50 > 0 else None
+
+
+def final_accuracy(trial: Trial) -> float | None:
+    """Test accuracy after the last epoch."""
+    epochs = trial.measurements.epochs if trial.measurements else []
+    return epochs[-1].test_accuracy if epochs else None
+
+
+def seconds_per_step(trial: Trial) -> float | None:
+    """Batch size over samples/s."""
+    rate = samples_per_second(trial)
+    return trial.case.batch_size / rate if rate else None
+
+
+def _measured(of: Callable[[Trial], float | int | None]) -> Callable[[Trial], float | None]:
+    return lambda trial: None if trial.measurements is None else of(trial)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialMeasure:
+    """A figure of a training trial. title: as tables call it; none: what it means that a trial has no value."""
+
+    title: str
+    unit: str
+    of: Callable[[Trial], float | None]
+    none: str = "the trial has no such figure"
+
+
+TRIAL_MEASURES: dict[str, TrialMeasure] = {
+    "samples_per_second": TrialMeasure(title="throughput", unit="samples/s", of=samples_per_second),
+    "seconds_per_step": TrialMeasure(title="time per step", unit="s", of=seconds_per_step),
+    "time_to_first_step_seconds": TrialMeasure(
+        title="import + build + first step", unit="s", of=time_to_first_step_seconds
+    ),
+    "seconds_to_85_percent": TrialMeasure(
+        title=f"training time to {ACCURACY_ASKED:.0%} test accuracy",
+        unit="s",
+        of=seconds_to_accuracy,
+        none=f"never reached {ACCURACY_ASKED:.0%} test accuracy",
+    ),
+    "peak_training_bytes": TrialMeasure(
+        title="peak resident memory in training",
+        unit="bytes",
+        of=_measured(lambda t: t.measurements.memory.peak_training_bytes),  # type: ignore[union-attr]
+    ),
+    "peak_above_import_bytes": TrialMeasure(
+        title="peak memory above what the import takes",
+        unit="bytes",
+        of=_measured(lambda t: t.measurements.memory.peak_above_import_bytes),  # type: ignore[union-attr]
+    ),
+    "joules_per_sample": TrialMeasure(
+        title="energy per sample",
+        unit="J",
+        of=joules_per_sample,
+        none="the machine does not tell its energy",
+    ),
+    "latency_tail": TrialMeasure(title="p99 / p50 of single steps", unit="1", of=latency_tail),
+    "final_accuracy": TrialMeasure(title="final test accuracy", unit="1", of=final_accuracy),
+    "failed": TrialMeasure(title="failed trials", unit="1", of=lambda t: float(t.status in FAILURES)),
+}
+
+
+def points(
+    measure: str, trials: Iterable[tuple[Path, Trial]], studies: Iterable[tuple[Path, StudyRecord]]
+) -> list[Point]:
+    """Every point of a measure: a name of TRIAL_MEASURES, or study/reading. Raises InputError on any other.
+
+    Trials that do not count give none, but to "failed", which is about all that were tried and not refused.
+    """
+    if "/" in measure:
+        study, _, reading = measure.partition("/")
+        return [_of_study(path, record, reading) for path, record in studies if record.study == study]
+    if measure not in TRIAL_MEASURES:
+        raise InputError(
+            f"measure {measure!r}: no such measure; take STUDY/READING or one of {', '.join(TRIAL_MEASURES)}"
+        )
+    wanted = TRIAL_MEASURES[measure]
+    return [
+        _of_trial(path, trial, wanted)
+        for path, trial in trials
+        if (trial.status != "refused" if measure == "failed" else counts(trial))
+    ]
+
+
+def unit_of(measure: str, studies: Iterable[tuple[Path, StudyRecord]]) -> str:
+    """The unit of a measure; empty where no record has it yet."""
+    if measure in TRIAL_MEASURES:
+        return TRIAL_MEASURES[measure].unit
+    study, _, name = measure.partition("/")
+    units = (r.unit for _, record in studies if record.study == study for r in record.readings if r.name == name)
+    return next(units, "")
+
+
+def _of_trial(path: Path, trial: Trial, measure: TrialMeasure) -> Point:
+    case, task = trial.case, trial.task
+    value = measure.of(trial)
+    return Point(
+        subject=case.entry,
+        framework=case.framework,
+        mode=case.mode,
+        tier=case.tier,
+        environment=case.environment,
+        conditions=Conditions(
+            machine=trial.machine.fingerprint,
+            task=case.task,
+            fingerprint=case.fingerprint,
+            batch_size=case.batch_size,
+            width=max(task.layers[1:-1], default=0),
+            epochs=task.epochs,
+            optimizer=task.optimizer.name,
+            threads=case.threads,
+            device=case.device,
+            precision=case.precision,
+        ),
+        run=trial.placement.run,
+        block=trial.placement.block,
+        seed=trial.training_seed,
+        value=value,
+        why=None if value is not None else measure.none,
+        path=path,
+        started_utc=trial.started_utc,
+        versions=trial.versions.packages if trial.versions else {},
+        of_machine=trial.machine,
+    )
+
+
+def _of_study(path: Path, record: StudyRecord, name: str) -> Point:
+    case, task = record.case, record.task
+    found = next((reading for reading in record.readings if reading.name == name), None)
+    value: float | None
+    why: str | None
+    if record.status != "ok":
+        value, why = None, f"{record.status}: {record.reason}"
+    elif found is None:
+        value, why = None, f"the study has no reading {name}"
+    else:
+        value, why = found.value, found.reason
+    return Point(
+        subject=case.entry,
+        framework=case.framework,
+        mode=case.mode,
+        tier=case.tier,
+        environment=case.environment,
+        conditions=Conditions(
+            machine=record.machine.fingerprint,
+            task=case.task,
+            fingerprint=case.fingerprint,
+            batch_size=case.batch_size,
+            width=max(task.layers[1:-1], default=0),
+            epochs=task.epochs,
+            optimizer=task.optimizer.name,
+            threads=case.threads,
+            device=case.device,
+            precision=case.precision,
+            study=record.study,
+        ),
+        run=record.run,
+        block=record.block,
+        seed=record.training_seed,
+        value=value,
+        why=why,
+        path=path,
+        started_utc=record.started_utc,
+        versions=record.versions.packages if record.versions else {},
+        of_machine=record.machine,
+    )
+
+
+def chosen_run(points_: Iterable[Point]) -> list[Point]:
+    """Of the points of one subject under one set of conditions, those of one run: most blocks, then the newest."""
+    runs: dict[str, list[Point]] = {}
+    for point in points_:
+        runs.setdefault(point.run, []).append(point)
+    if not runs:
+        return []
+    best = max(runs, key=lambda run: (len(runs[run]), max(point.started_utc for point in runs[run]), run))
+    return sorted(runs[best], key=lambda point: point.block)
+
+
+def median_of(points_: Iterable[Point]) -> float | None:
+    """The median of the values that are there."""
+    present = [point.value for point in points_ if point.value is not None]
+    return statistics.median(present) if present else None
