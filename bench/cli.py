@@ -26,9 +26,10 @@ from bench.commands.common import ROOT, JsonOption, ResultsOption, note, out, st
 from bench.commands.compare import compare
 from bench.commands.export import export
 from bench.commands.gate import gate
-from bench.commands.history import for_report, history_
+from bench.commands.history import history_
 from bench.commands.merge import merge
 from bench.commands.query import query
+from bench.commands.report import report
 from bench.commands.selftest import selftest_
 from bench.commands.study import study_
 from bench.doctor import examine, examine_cuda, unfit
@@ -594,39 +595,6 @@ def _certify_mutations(frameworks: list[str], results: Path, *, as_json: bool) -
 
 
 @app.command()
-def report(
-    results: ResultsOption = Path("results"),
-    readme: Annotated[Path | None, typer.Option(help="The README whose marked table is made anew.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 where a file is out of date.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Make the tables from results/raw alone, loading no framework."""
-    trials = store.read_trials(results)
-    if as_json:
-        out(publish.tables.to_json(trials))
-        return
-    section, plots = for_report(results)
-    files = publish.files(trials, results, store.read_suites(results), store.newest_certificates(results), section)
-    files |= plots
-    place = readme or Path("README.md")
-    text = place.read_text(encoding="utf-8") if place.is_file() else None
-    if text is not None and (readme is not None or publish.markdown.BEGIN in text):
-        files[place] = publish.markdown.fill_readme(text, trials, place=str(place))
-    stale = [path for path, text in files.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
-    if check:
-        for path in stale:
-            note(f"{path}: is not what the raw records give; run `bench report`")
-        if stale:
-            raise typer.Exit(1)
-        return
-    for path in stale:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(files[path], encoding="utf-8")
-        note(f"written: {path}")
-    publish.terminal.print_report([trial for _, trial in trials], Console(file=sys.stdout))
-
-
-@app.command()
 def schema(
     document: Annotated[str, typer.Argument(help="trial or certificate.")] = "trial",
 ) -> None:
@@ -643,6 +611,7 @@ app.command()(gate)
 app.command("history")(history_)
 app.command()(merge)
 app.command()(query)
+app.command()(report)
 app.command("selftest")(selftest_)
 app.command("study")(study_)
 

@@ -1,0 +1,44 @@
+"""`bench report`: results/raw -> every file that is made of it, and the tables on the terminal."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bench import publish, store
+from bench.commands.common import JsonOption, ResultsOption, note, out
+from bench.commands.history import for_report
+
+
+def report(
+    results: ResultsOption = Path("results"),
+    readme: Annotated[Path | None, typer.Option(help="The README whose marked table is made anew.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 where a file is out of date.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the tables from results/raw alone, loading no framework."""
+    trials = store.read_trials(results)
+    if as_json:
+        out(publish.tables.to_json(trials))
+        return
+    section, plots = for_report(results)
+    files = publish.files(trials, results, store.read_suites(results), store.newest_certificates(results), section)
+    files |= plots
+    place = readme or Path("README.md")
+    text = place.read_text(encoding="utf-8") if place.is_file() else None
+    if text is not None and (readme is not None or publish.markdown.BEGIN in text):
+        files[place] = publish.markdown.fill_readme(text, trials, place=str(place))
+    stale = [path for path, text in files.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    if check:
+        for path in stale:
+            note(f"{path}: is not what the raw records give; run `bench report`")
+        if stale:
+            raise typer.Exit(1)
+        return
+    for path in stale:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(files[path], encoding="utf-8")
+        note(f"written: {path}")
+    publish.terminal.print_report([trial for _, trial in trials], Console(file=sys.stdout))
