@@ -20,11 +20,11 @@ import statistics
 import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from packaging.version import InvalidVersion, Version
 from pydantic import Field, ValidationError, model_validator
@@ -196,6 +196,15 @@ def read_claims(path: Path = SHIPPED) -> list[Claim]:
         if names.count(name) > 1:
             raise InputError(f"{path}: claim {name!r} is there twice; name each once")
     return claims
+
+
+def choose(claims: Sequence[Claim], names: Sequence[str], place: Path) -> list[Claim]:
+    """The claims of these names, all where none is given. Raises InputError."""
+    known = {claim.name: claim for claim in claims}
+    for name in names:
+        if name not in known:
+            raise InputError(f"{place}: holds no claim {name!r}; there are {', '.join(known)}")
+    return [known[name] for name in dict.fromkeys(names)] if names else list(claims)
 
 
 def judge(claims: Sequence[Claim], trials: Sequence[Record], studies: Sequence[Studied]) -> list[Judged]:
@@ -629,6 +638,7 @@ _WORDS: tuple[tuple[str, Callable[[Observation], str]], ...] = (
     ("mode ", lambda o: o.mode),
     ("", lambda o: f"{o.subject} against {o.against}"),
     ("optimiser ", lambda o: o.conditions.optimizer),
+    ("", lambda o: f"{o.evidence.what}, {o.subject} against {o.against}"),
 )
 
 
@@ -686,10 +696,46 @@ def describe(o: Observation) -> str:
     if not c.batch_size:
         return f"{who} over {c.task}"
     threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
-    return f"{who} on {c.task}, batch {c.batch_size}, {threads}"
+    epochs = "1 epoch" if c.epochs == 1 else f"{c.epochs} epochs"
+    return f"{who} on {c.task}, batch {c.batch_size}, {epochs}, {threads}"
 
 
 def headlines(judged: Sequence[Judged]) -> list[Judged]:
     """The claims whose answers open the page, in order."""
     wanted = [one for one in judged if one.claim.headline is not None and one.answer]
     return sorted(wanted, key=lambda one: one.claim.headline or 0)
+
+
+def document(one: Judged, results: Path) -> dict[str, Any]:
+    """A verdict as JSON, figures unrounded, paths relative to the results folder."""
+    return {
+        "claim": one.claim.model_dump(mode="json"),
+        "machine": one.machine.model_dump(mode="json") if one.machine else None,
+        "verdict": one.verdict,
+        "where": one.where,
+        "why": one.why,
+        "expired": list(one.expired),
+        "versions": dict(one.versions),
+        "observations": [
+            {
+                "what": o.evidence.what,
+                "measure": o.evidence.measure,
+                "kind": o.evidence.kind,
+                "subject": o.subject,
+                "against": o.against,
+                "conditions": asdict(o.conditions),
+                "a": o.a,
+                "b": o.b,
+                "unit": o.unit,
+                "n": o.n,
+                "value": o.value,
+                "interval": o.interval,
+                "outcome": o.outcome,
+                "reason": o.reason,
+                "blocks_to_decide": o.blocks_to_decide,
+                "run": o.run,
+                "records": [path.relative_to(results).as_posix() for path in o.paths],
+            }
+            for o in one.observations
+        ],
+    }

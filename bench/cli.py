@@ -22,6 +22,7 @@ from rich.table import Table
 
 from bench import __version__, plan, publish, record, runner, store
 from bench.certificate import LIMITS
+from bench.commands.claims import claims_
 from bench.commands.common import ROOT, JsonOption, ResultsOption, note, out, stdout
 from bench.commands.compare import compare
 from bench.commands.export import export
@@ -605,6 +606,7 @@ def schema(
     out(json.dumps(found, indent=1, sort_keys=True))
 
 
+app.command("claims")(claims_)
 app.command()(compare)
 app.command()(export)
 app.command()(gate)

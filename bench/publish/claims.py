@@ -1,0 +1,124 @@
+"""Judged claims -> their text for tables, pages and terminals. Pure."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bench.claims import Judged, Observation, describe, headlines
+from bench.publish import escape, markdown, units
+from bench.stats import Estimate
+
+HEADS = ("Topic", "Claim", "Said by", "Verdict", "Why", "Records")
+VERDICTS = ("supported", "refuted", "depends", "undecided", "not measured here")
+
+
+def value_text(o: Observation) -> str:
+    """What an observation's value is, with its interval: 1.23 [1.20, 1.26] times, or by its kind."""
+    if o.value is None:
+        return units.NOT_MEASURED
+    if o.evidence.kind == "same":
+        return "the same in all" if o.value == 1 else f"{o.value:.0f} different ones"
+    seen = Estimate(n=o.n, mean=o.value, sd=None, interval=o.interval, reason=None)
+    if o.evidence.kind in ("equivalent", "failures"):
+        return f"{units.estimate(seen, 100)} points"
+    if o.evidence.kind == "at-most":
+        return quantity_text(o.value, o.unit) if o.interval is None else _scaled(seen, o.unit)
+    return f"{units.significant(o.value)} times" if o.interval is None else f"{units.estimate(seen)} times"
+
+
+def _scaled(seen: Estimate, unit: str) -> str:
+    if unit == "bytes":
+        return f"{units.estimate(seen, 1 / units.MIB)} MiB"
+    return f"{units.estimate(seen)}{'' if unit == '1' else f' {unit}'}"
+
+
+def quantity_text(value: float | None, unit: str) -> str:
+    """A median with its unit: 12.3 s, 34,600 samples/s, 610 MiB."""
+    if value is None:
+        return units.NOT_MEASURED
+    if unit == "bytes":
+        mib = value / units.MIB
+        return f"{units.significant(mib)} MiB"
+    return units.significant(value) + ("" if unit in ("1", "") else f" {unit}")
+
+
+def outcome_text(o: Observation) -> str:
+    """The outcome, with what would decide it or why there is none."""
+    if o.outcome == "undecided" and o.blocks_to_decide is not None:
+        return f"undecided (about {units.count(o.blocks_to_decide, 'block')} would decide it)"
+    return f"{o.outcome} ({o.reason})" if o.reason and o.outcome in ("undecided", "no figure") else o.outcome
+
+
+def by_machine(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
+    """The claims of each machine, by its fingerprint; what no machine measured goes with every one."""
+    machines: dict[str, list[Judged]] = defaultdict(list)
+    judged = list(judged)
+    for fingerprint in dict.fromkeys(one.machine.fingerprint for one in judged if one.machine is not None):
+        machines[fingerprint] = [one for one in judged if one.machine is None or one.machine.fingerprint == fingerprint]
+    return dict(machines) or {"": judged}
+
+
+def tally(judged: Sequence[Judged]) -> str:
+    """27 claims: 4 supported, 6 refuted, 8 depend on conditions that are named, 5 undecided, 4 not measured here."""
+    words = {"depends": "depend on conditions that are named"}
+    counted = [(v, sum(one.verdict == v for one in judged)) for v in VERDICTS]
+    parts = [f"{n} {words.get(v, v)}" for v, n in counted if n]
+    return f"{units.count(len(judged), 'claim')}: {', '.join(parts)}."
+
+
+def answer_lines(judged: Sequence[Judged]) -> list[str]:
+    """The sentences that answer the question, in order."""
+    return [one.answer or "" for one in headlines(judged)]
+
+
+def section(judged: Sequence[Judged], folder: Path) -> str:
+    """The claims' part of results/README.md; links are relative to the folder."""
+    lines = ["## Claims", ""]
+    for of in by_machine(judged).values():
+        machine = next((one.machine for one in of if one.machine is not None), None)
+        if machine is not None:
+            lines += [f"### On {escape.markdown(machine.name)}", "", f"{markdown.machine_text(machine)}", ""]
+        lines += [*(f"{escape.markdown(line, 600)}" for line in answer_lines(of)), "", tally(of), ""]
+        lines += markdown.table(HEADS, [_row(one, folder) for one in of])
+        lines.append("")
+    lines += [
+        "A claim is supported where it holds under the asked share of the conditions, refuted where it fails under as",
+        "many, and depends where it holds under some and fails under others. The rules: "
+        "[claims.toml](../bench/claims.toml); every observation: [index.html](index.html) or `bench claims --all`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(one: Judged, folder: Path) -> list[str]:
+    why = one.why + (f" (rule is for versions before: {', '.join(one.expired)})" if one.expired else "")
+    return [
+        escape.markdown(one.claim.topic),
+        escape.markdown(one.claim.sentence),
+        escape.markdown(one.claim.said_by),
+        one.verdict,
+        escape.markdown(why),
+        ", ".join(f"[{n}]({escape.url(path)})" for n, path in enumerate(record_folders(one, folder), 1)),
+    ]
+
+
+def record_folders(one: Judged, folder: Path) -> list[str]:
+    """The folders of the runs that a verdict stands on, relative to `folder`."""
+    found = sorted({path.parent for o in one.observations for path in o.paths})
+    return [os.path.relpath(path, folder) + "/" for path in found]
+
+
+def observation_texts(o: Observation) -> tuple[str, ...]:
+    """What, of whom and where, both medians, value, n, outcome: the cells of an evidence table, not escaped."""
+    return (
+        o.evidence.what,
+        describe(o),
+        quantity_text(o.a, o.unit),
+        quantity_text(o.b, o.unit) if o.against else "",
+        value_text(o),
+        str(o.n),
+        outcome_text(o),
+    )
+
+
+OBSERVATION_HEADS = ("What", "Of", "First", "Second", "How many times better [95%]", "n", "Outcome")
