@@ -638,7 +638,7 @@ _WORDS: tuple[tuple[str, Callable[[Observation], str]], ...] = (
     ("mode ", lambda o: o.mode),
     ("", lambda o: f"{o.subject} against {o.against}"),
     ("optimiser ", lambda o: o.conditions.optimizer),
-    ("", lambda o: f"{o.evidence.what}, {o.subject} against {o.against}"),
+    ("", lambda o: f"{o.evidence.what} ({o.subject} against {o.against})"),
 )
 
 

@@ -174,49 +174,24 @@ def unit_of(measure: str, studies: Iterable[tuple[Path, StudyRecord]]) -> str:
 
 
 def _of_trial(path: Path, trial: Trial, measure: TrialMeasure) -> Point:
-    case, task = trial.case, trial.task
     value = measure.of(trial)
-    return Point(
-        subject=case.entry,
-        framework=case.framework,
-        mode=case.mode,
-        tier=case.tier,
-        environment=case.environment,
-        conditions=Conditions(
-            machine=trial.machine.fingerprint,
-            task=case.task,
-            fingerprint=case.fingerprint,
-            batch_size=case.batch_size,
-            width=max(task.layers[1:-1], default=0),
-            epochs=task.epochs,
-            optimizer=task.optimizer.name,
-            threads=case.threads,
-            device=case.device,
-            precision=case.precision,
-        ),
-        run=trial.placement.run,
-        block=trial.placement.block,
-        seed=trial.training_seed,
-        value=value,
-        why=None if value is not None else measure.none,
-        path=path,
-        started_utc=trial.started_utc,
-        versions=trial.versions.packages if trial.versions else {},
-        of_machine=trial.machine,
-    )
+    why = None if value is not None else measure.none
+    placement = trial.placement
+    return _point(path, trial, run=placement.run, block=placement.block, study="", value=value, why=why)
 
 
 def _of_study(path: Path, record: StudyRecord, name: str) -> Point:
-    case, task = record.case, record.task
     found = next((reading for reading in record.readings if reading.name == name), None)
-    value: float | None
-    why: str | None
-    if record.status != "ok":
-        value, why = None, f"{record.status}: {record.reason}"
-    elif found is None:
-        value, why = None, f"the study has no reading {name}"
-    else:
-        value, why = found.value, found.reason
+    value = found.value if found is not None and record.status == "ok" else None
+    why = found.reason if found is not None else f"the study has no reading {name}"
+    why = f"{record.status}: {record.reason}" if record.status != "ok" else why
+    return _point(path, record, run=record.run, block=record.block, study=record.study, value=value, why=why)
+
+
+def _point(
+    path: Path, record: Trial | StudyRecord, *, run: str, block: int, study: str, value: float | None, why: str | None
+) -> Point:
+    case, task = record.case, record.task
     return Point(
         subject=case.entry,
         framework=case.framework,
@@ -234,10 +209,10 @@ def _of_study(path: Path, record: StudyRecord, name: str) -> Point:
             threads=case.threads,
             device=case.device,
             precision=case.precision,
-            study=record.study,
+            study=study,
         ),
-        run=record.run,
-        block=record.block,
+        run=run,
+        block=block,
         seed=record.training_seed,
         value=value,
         why=why,

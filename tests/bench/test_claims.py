@@ -1,0 +1,426 @@
+"""bench.claims: what makes a claim supported, refuted, dependent, undecided or not measured, and that each can fail."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.claims import Claim, ClaimVerdict, Judged, choose, describe, document, headlines, judge, read_claims
+from bench.errors import InputError
+from bench.record import Reading, Trial
+from bench.studies import STUDIES, find_study
+from bench.studying import StudyRecord
+from tests.make import make_machine, make_task, make_trial
+
+Records = list[tuple[Path, Trial]]
+
+
+def claim(**changes: Any) -> Claim:
+    """A claim on the throughput of tensorflow-function beside torch-eager, with other values where given."""
+    evidence = {"what": "speed", "measure": "samples_per_second", "pairs": [("tensorflow-function", "torch-eager")]}
+    evidence |= {key[2:]: changes.pop(key) for key in list(changes) if key.startswith("e_")}
+    values = {
+        "name": "a-claim",
+        "topic": "efficient",
+        "sentence": "TensorFlow is faster.",
+        "said_by": "someone",
+        "meaning": "It trains more samples a second.",
+        "evidence": [evidence],
+    }
+    return Claim.model_validate(values | changes)
+
+
+def kept(trials: list[Trial]) -> Records:
+    """Trials with the paths that records have."""
+    return [
+        (Path(f"raw/{t.placement.run}/{t.case.entry}-{t.placement.block}-{n}.json"), t) for n, t in enumerate(trials)
+    ]
+
+
+def both(factor: float, *, blocks: int = 5, noise: float = 0.001, **changes: Any) -> list[Trial]:
+    """Trials of both entries over blocks, tensorflow-function's windows shorter by the factor."""
+    found = []
+    for block in range(blocks):
+        wobble = 1 + noise * (-1) ** block
+        found.append(make_trial("torch-eager", block, seconds=1.0, **changes))
+        found.append(make_trial("tensorflow-function", block, seconds=wobble / factor, **changes))
+    return found
+
+
+def one(judged: list[Judged]) -> Judged:
+    """The only one."""
+    assert len(judged) == 1
+    return judged[0]
+
+
+def study(name: str, subject: str, block: int, **values: float | None) -> tuple[Path, StudyRecord]:
+    """A record of a study with these readings."""
+    trial = make_trial(subject, block, task=make_task(name="mlp-tiny"))
+    readings = [
+        Reading(name=k, unit="bytes", value=v, reason=None if v is not None else "unknown") for k, v in values.items()
+    ]
+    record = StudyRecord(
+        study=name,
+        run="run-s",
+        plan_seed=0,
+        block=block,
+        position=0,
+        case=trial.case,
+        task=trial.task,
+        training_seed=block,
+        status="ok",
+        reason=None,
+        readings=readings,
+        versions=trial.versions,
+        implementation_sha256=None,
+        machine=trial.machine,
+        source=trial.source,
+        cores=[1],
+        load_before=0.0,
+        time_limit_seconds=60,
+        started_utc="2026-01-02T03:00:00Z",
+        worker_seconds=1,
+    )
+    return Path(f"raw/run-s/study_{name}_{subject}_{block}.json"), record
+
+
+@pytest.mark.parametrize(
+    ("factor", "noise", "verdict"),
+    [(1.2, 0.001, "supported"), (0.9, 0.001, "refuted"), (1.0, 0.001, "refuted"), (1.02, 0.1, "undecided")],
+)
+def test_a_ratio_decides_by_its_interval(factor: float, noise: float, verdict: ClaimVerdict) -> None:
+    """Faster, slower, the same within the tie band (so not faster), and too noisy to tell."""
+    found = one(judge([claim()], kept(both(factor, noise=noise)), []))
+
+    assert found.verdict == verdict
+
+
+def test_undecided_says_what_would_decide() -> None:
+    """A number of blocks, where the spread lets one be told."""
+    found = one(judge([claim()], kept(both(1.05, noise=0.05)), []))
+
+    assert found.verdict == "undecided"
+    assert "blocks would decide" in found.why
+
+
+def test_a_claim_that_holds_under_some_conditions_depends_and_names_them() -> None:
+    """Faster in large batches, slower in small ones: the batch is what tells."""
+    trials = [
+        trial
+        for batch, factor in ((32, 0.8), (64, 0.9), (512, 1.5))
+        for trial in both(factor, task=make_task(batch_size=batch))
+    ]
+
+    found = one(judge([claim()], kept(trials), []))
+
+    assert found.verdict == "depends"
+    assert found.where == "from batch 512 on, not up to batch 64"
+
+
+def test_what_the_task_may_explain_is_not_put_down_to_the_batch() -> None:
+    """Two tasks that differ in more than their batch are named as tasks."""
+    trials = [*both(0.8), *both(1.5, task=make_task(name="other", batch_size=512))]
+
+    assert one(judge([claim()], kept(trials), [])).where == "for other"
+
+
+def test_a_smaller_share_of_agreement_can_be_asked() -> None:
+    """Two of three conditions are enough where the claim says so."""
+    trials = [
+        t
+        for batch, factor in ((32, 1.5), (64, 1.5), (512, 0.8))
+        for t in both(factor, task=make_task(batch_size=batch))
+    ]
+
+    assert one(judge([claim()], kept(trials), [])).verdict == "depends"
+    assert one(judge([claim(agree=0.6)], kept(trials), [])).verdict == "supported"
+
+
+def test_machines_are_never_pooled() -> None:
+    """Each has a verdict of its own."""
+    other = make_machine(fingerprint="machine-1", name="otherbox")
+    judged = judge([claim()], kept([*both(1.5), *both(0.8, machine=other)]), [])
+
+    assert {j.machine.name: j.verdict for j in judged if j.machine} == {"testbox": "supported", "otherbox": "refuted"}
+
+
+def test_runs_are_never_mixed_in_a_pair() -> None:
+    """Where no run holds both, nothing is compared."""
+    trials = [
+        t.model_copy(update={"placement": t.placement.model_copy(update={"run": t.case.entry})}) for t in both(1.5)
+    ]
+
+    found = one(judge([claim()], kept(trials), []))
+
+    assert found.verdict == "not measured here"
+
+
+def test_what_no_record_speaks_of_says_how_to_measure_it() -> None:
+    """A command, or the claim's own reason."""
+    assert "bench run" in one(judge([claim()], [], [])).why
+    assert one(judge([claim(unmeasured="no such device")], [], [])).why == "no such device"
+    assert (
+        "bench study soak"
+        in one(
+            judge(
+                [
+                    claim(
+                        e_measure="soak/rss_growth_bytes",
+                        e_kind="at-most",
+                        e_limit=1.0,
+                        e_pairs=[],
+                        e_subjects=["torch-eager"],
+                    )
+                ],
+                [],
+                [],
+            )
+        ).why
+    )
+
+
+def test_conditions_without_a_figure_decide_nothing() -> None:
+    """Energy that no machine tells is not measured, though trials are there."""
+    found = one(judge([claim(e_measure="joules_per_sample", e_better="less")], kept(both(1.5)), []))
+
+    assert found.verdict == "not measured here"
+    assert found.why == "the machine does not tell its energy"
+
+
+def test_less_is_better_where_the_evidence_says_so() -> None:
+    """The value is always how many times better."""
+    trials = [
+        make_trial(entry, block, import_seconds=seconds)
+        for block in range(5)
+        for entry, seconds in (("torch-eager", 2.0 + 0.01 * block), ("tensorflow-function", 4.0))
+    ]
+    found = one(judge([claim(e_measure="time_to_first_step_seconds", e_better="less")], kept(trials), []))
+
+    assert found.verdict == "refuted"
+    assert (found.observations[0].value or 0) < 1
+
+
+def test_the_best_of_each_framework_is_compared() -> None:
+    """And only where the entries that a best needs did run."""
+    trials = both(0.5)
+    trials += [make_trial("tensorflow-loop", block, seconds=0.5 + 0.001 * block) for block in range(5)]
+    best = {"e_pairs": [], "e_best_of": [("tensorflow", "torch")]}
+
+    found = one(judge([claim(**best)], kept(trials), []))
+
+    assert found.verdict == "supported"
+    assert found.observations[0].subject == "tensorflow-loop"
+    assert one(judge([claim(**best, e_needs=["torch-tuned"])], kept(trials), [])).verdict == "not measured here"
+
+
+def test_an_upper_bound_bounds() -> None:
+    """A speed-up beyond the claimed range is not the claimed one."""
+    within = {"e_least": 1.2, "e_most": 4.5}
+
+    assert one(judge([claim(**within)], kept(both(2.0)), [])).verdict == "supported"
+    assert one(judge([claim(**within)], kept(both(6.0)), [])).verdict == "refuted"
+
+
+def test_threads_are_compared_with_fewer_of_the_same_entry() -> None:
+    """Two threads beside one, in one run."""
+    asked = claim(e_pairs=[], e_subjects=["torch-eager"], e_vary="threads", e_values=(2, 1), e_least=1.1)
+    trials = [
+        make_trial("torch-eager", b, seconds=s + 0.001 * b, threads=n)
+        for b in range(5)
+        for n, s in ((1, 1.0), (2, 0.6))
+    ]
+
+    found = one(judge([asked], kept(trials), []))
+
+    assert found.verdict == "supported"
+    assert found.observations[0].against == "torch-eager with threads 1"
+
+
+def test_a_spread_is_pooled_over_conditions_and_needs_many_processes() -> None:
+    """The steadier side is found; with few processes it is not decided."""
+
+    def trials(blocks: int) -> Records:
+        found = []
+        for batch in (32, 64):
+            for block in range(blocks):
+                task = make_task(batch_size=batch)
+                found.append(make_trial("torch-eager", block, seconds=1 + 0.2 * (block % 2), task=task))
+                found.append(make_trial("tensorflow-function", block, seconds=1 + 0.01 * (block % 2), task=task))
+        return kept(found)
+
+    asked = claim(e_kind="spread", e_least=1.25)
+
+    assert one(judge([asked], trials(10), [])).verdict == "supported"
+    assert one(judge([claim(e_kind="spread", e_least=15.0)], trials(10), [])).verdict == "undecided"
+
+
+def test_failures_are_counted_over_all_conditions() -> None:
+    """Many failures on one side are seen; no failure in few trials rules nothing out."""
+
+    def trials(n: int, failing: int) -> Records:
+        found = [make_trial("tensorflow-function", block) for block in range(n)]
+        found += [
+            make_trial("torch-eager", b, status="crashed", reason="killed")
+            if b < failing
+            else make_trial("torch-eager", b)
+            for b in range(n)
+        ]
+        return kept(found)
+
+    asked = claim(e_measure="failed", e_kind="failures", e_better="less", e_pairs=[("tensorflow", "torch")])
+
+    assert one(judge([asked], trials(40, 20), [])).verdict == "supported"
+    assert one(judge([asked], trials(5, 0), [])).verdict == "undecided"
+    assert one(judge([asked], trials(200, 0), [])).verdict == "refuted"
+
+
+def test_accuracy_is_equivalent_or_not_and_needs_ten_seeds() -> None:
+    """Within the margin over ten seeds; beyond it; over too few."""
+    asked = claim(e_measure="final_accuracy", e_kind="equivalent")
+
+    def trials(n: int, gap: float) -> Records:
+        found = []
+        for block in range(n):
+            found.append(make_trial("torch-eager", block, accuracy=0.87 + 0.0005 * (block % 3)))
+            found.append(make_trial("tensorflow-function", block, accuracy=0.87 + gap + 0.0005 * (block % 2)))
+        return kept(found)
+
+    assert one(judge([asked], trials(12, 0.0), [])).verdict == "supported"
+    assert one(judge([asked], trials(12, 0.02), [])).verdict == "refuted"
+    assert one(judge([asked], trials(5, 0.0), [])).verdict == "undecided"
+
+
+def test_a_study_decides_like_a_trial() -> None:
+    """Growth below the limit holds, above it fails; the same bits hold, others fail."""
+    growth = claim(e_measure="soak/growth", e_kind="at-most", e_limit=100.0, e_pairs=[], e_subjects=["torch-eager"])
+    bits = claim(e_measure="repeat/bits", e_kind="same", e_pairs=[], e_subjects=["torch-eager"])
+
+    def judged(asked: Claim, name: str, *values: float) -> str:
+        reading = asked.evidence[0].measure.partition("/")[2]
+        return one(
+            judge([asked], [], [study(name, "torch-eager", b, **{reading: v}) for b, v in enumerate(values)])
+        ).verdict
+
+    assert judged(growth, "soak", 10.0, 12.0, 11.0) == "supported"
+    assert judged(growth, "soak", 1000.0, 1012.0, 1011.0) == "refuted"
+    assert judged(growth, "soak", 0.0, 200.0) == "undecided"
+    assert judged(bits, "repeat", 7.0, 7.0) == "supported"
+    assert judged(bits, "repeat", 7.0, 8.0) == "refuted"
+    assert judged(bits, "repeat", 7.0) == "undecided"
+
+
+def test_an_exact_figure_that_varies_is_none() -> None:
+    """Counts are compared as they are; a count that differs between processes decides nothing."""
+    asked = claim(e_measure="code-size/nodes", e_kind="exact", e_better="less", e_least=1.05)
+
+    def records(*of_torch: float) -> list[tuple[Path, StudyRecord]]:
+        found = [study("code-size", "torch-eager", b, nodes=v) for b, v in enumerate(of_torch)]
+        return [*found, study("code-size", "tensorflow-function", 0, nodes=100.0)]
+
+    assert one(judge([asked], [], records(120.0))).verdict == "supported"
+    assert one(judge([asked], [], records(102.0))).verdict == "refuted"
+    assert one(judge([asked], [], records(120.0, 121.0))).verdict == "undecided"
+
+
+def test_a_reached_version_is_named() -> None:
+    """The rule was written for older ones."""
+    trials = kept(both(1.5, packages={"torch": "2.15.1"}))
+
+    assert one(judge([claim(expires={"torch": "2.15"})], trials, [])).expired == ("torch",)
+    assert one(judge([claim(expires={"torch": "2.16"})], trials, [])).expired == ()
+
+
+def test_answers_are_filled_from_what_was_seen() -> None:
+    """Factors and conditions; in the order of the headlines."""
+    said = {"supported": "TensorFlow trains {least} to {best} times as fast."}
+    judged = judge(
+        [claim(headline=2, answers=said), claim(name="first", headline=1, answers=said)], kept(both(1.5)), []
+    )
+
+    assert [h.claim.name for h in headlines(judged)] == ["first", "a-claim"]
+    assert headlines(judged)[0].answer == "TensorFlow trains 1.5 to 1.5 times as fast."
+
+
+def test_a_verdict_as_json_names_its_records() -> None:
+    """Paths relative to the results folder, figures unrounded."""
+    trials = [(Path("results") / path, trial) for path, trial in kept(both(1.5))]
+    found = document(one(judge([claim()], trials, [])), Path("results"))
+
+    assert len(found["observations"][0]["records"]) == 10
+    assert found["observations"][0]["records"][0].startswith("raw/")
+    assert describe(one(judge([claim()], trials, [])).observations[0]).startswith(
+        "tensorflow-function against torch-eager"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("claim = 3", "claim: input should be a valid list"),
+        ("[[claim]]\nname = 'x'", "topic: is missing"),
+        ("not toml", "is no TOML"),
+    ],
+)
+def test_a_broken_file_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    """With file and path of what is wrong."""
+    path = tmp_path / "claims.toml"
+    path.write_text(text)
+
+    with pytest.raises(InputError, match=str(path)) as caught:
+        read_claims(path)
+
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"e_subjects": ["torch-eager"]},
+        {"e_kind": "same"},
+        {"e_limit": 3.0},
+        {"e_vary": "threads"},
+        {"agree": 0.4},
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
+    """Each kind has what it needs, and nothing else."""
+    with pytest.raises(ValueError, match=r"subjects|pairs|limit|vary|agree"):
+        claim(**changes)
+
+
+def test_an_unknown_measure_or_name_is_refused() -> None:
+    """With what there is."""
+    with pytest.raises(InputError, match="no such measure"):
+        judge([claim(e_measure="speeed")], kept(both(1.5)), [])
+    with pytest.raises(InputError, match="holds no claim"):
+        choose([claim()], ["another"], Path("claims.toml"))
+
+
+def test_the_shipped_claims_cover_the_document() -> None:
+    """Every topic of the document has a claim, each study that a claim asks for exists, and there are at least 12."""
+    claims = read_claims()
+    topics = {c.topic for c in claims}
+
+    assert len(claims) >= 12
+    assert topics >= {
+        "efficient",
+        "stable",
+        "easy",
+        "flexible",
+        "production",
+        "large scale",
+        "automatic differentiation",
+        "optimisers",
+        "CUDA",
+    }
+    for name in {e.measure.partition("/")[0] for c in claims for e in c.evidence if "/" in e.measure}:
+        find_study(name)
+    known = {subject.name for s in STUDIES for subject in s.subjects}
+    asked = {
+        n
+        for c in claims
+        for e in c.evidence
+        if "/" in e.measure
+        for n in (*e.subjects, *(x for pair in e.pairs for x in pair))
+    }
+    assert asked <= known
