@@ -104,8 +104,8 @@ class Claim(Value):
     """A sentence and its rule. said_by: where it comes from. topic: a word to group by.
 
     agree: the share of the conditions that must agree. expires: versions from which on the verdict is not to be relied
-    on. unmeasured: why no record here can speak of it. answers: what the page's first lines say, by verdict; {best},
-    {least} and {where} are filled in. headline: the place among those lines.
+    on. unmeasured: why no record here can speak of it. answers: what the page's first lines say, by verdict; {factor},
+    the range of how many times better it was seen, and {where} are filled in. headline: the place among those lines.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
@@ -119,6 +119,17 @@ class Claim(Value):
     headline: int | None = None
     answers: dict[ClaimVerdict, str] = Field(default_factory=dict)
     evidence: list[Evidence]
+
+    @model_validator(mode="after")
+    def _answers_can_be_filled(self) -> Self:
+        for template in self.answers.values():
+            try:
+                template.format(where="", factor="")
+            except (KeyError, IndexError, ValueError):
+                raise ValueError(
+                    f"answers: {template[:40]!r} holds another blank than {{factor}} and {{where}}"
+                ) from None
+        return self
 
 
 class _File(Value):
@@ -175,8 +186,8 @@ class Judged:
         seen = [o.value for o in self.observations if o.value is not None]
         if template is None:
             return None
-        factors = {"best": f"{max(seen):.2g}", "least": f"{min(seen):.2g}"} if seen else {"best": "", "least": ""}
-        return template.format(where=self.where, **factors)
+        ends = list(dict.fromkeys(f"{end:.2g}" for end in (min(seen), max(seen)))) if seen else ["?"]
+        return template.format(where=self.where, factor=" to ".join(ends))
 
 
 def read_claims(path: Path = SHIPPED) -> list[Claim]:
@@ -632,13 +643,13 @@ def _would_decide(open_: Sequence[Observation]) -> str:
 # What conditions are told apart by.
 _NUMBERS = {"batch_size": "batch", "width": "width", "threads": "threads"}
 
-# By words: what is put before the value, and the value.
+# By words: what is put before the values, and the value.
 _WORDS: tuple[tuple[str, Callable[[Observation], str]], ...] = (
-    ("", lambda o: o.evidence.what),
-    ("mode ", lambda o: o.mode),
-    ("", lambda o: f"{o.subject} against {o.against}"),
-    ("optimiser ", lambda o: o.conditions.optimizer),
-    ("", lambda o: f"{o.evidence.what} ({o.subject} against {o.against})"),
+    ("for", lambda o: o.evidence.what),
+    ("in mode", lambda o: o.mode),
+    ("for", lambda o: f"{o.subject} against {o.against}"),
+    ("with optimiser", lambda o: o.conditions.optimizer),
+    ("for", lambda o: f"{o.evidence.what} ({o.subject} against {o.against})"),
 )
 
 
@@ -648,10 +659,8 @@ def explain(observations: Sequence[Observation]) -> str:
     for title, of in _WORDS:
         split = _split(decided, of)
         if split is not None:
-            yes, no = (
-                [f"{title}{value}" for value, held in split.items() if held is wanted] for wanted in (True, False)
-            )
-            return f"for {_listed(yes)}, not for {_listed(no)}"
+            yes, no = ([str(value) for value, held in split.items() if held is wanted] for wanted in (True, False))
+            return f"{title} {_listed(yes)}, not {title} {_listed(no)}"
     if len({re.sub(r"-w[0-9]+$", "", o.conditions.task) for o in decided}) == 1:  # else the task may be the reason
         for name, title in _NUMBERS.items():
             split = _split(decided, attrgetter(f"conditions.{name}"))

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import publish, store
+from bench import claims, publish
+from bench import material as reading
 from bench.commands.common import JsonOption, ResultsOption, note, out
 from bench.commands.history import for_report
 
@@ -15,16 +16,32 @@ from bench.commands.history import for_report
 def report(
     results: ResultsOption = Path("results"),
     readme: Annotated[Path | None, typer.Option(help="The README whose marked table is made anew.")] = None,
+    add: Annotated[
+        list[Path] | None, typer.Option(help="A contributed results folder, checked and shown beside.")
+    ] = None,
+    claims_file: Annotated[
+        Path | None, typer.Option("--claims", help="A TOML file of claims, in place of ours.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 where a file is out of date.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make the tables from results/raw alone, loading no framework."""
-    trials = store.read_trials(results)
+    material = reading.read(results, add or [])
+    trials = material.trials
     if as_json:
         out(publish.tables.to_json(trials))
         return
     section, plots = for_report(results)
-    files = publish.files(trials, results, store.read_suites(results), store.newest_certificates(results), section)
+    judged = claims.judge(claims.read_claims(claims_file or claims.SHIPPED), trials, material.studies)
+    files = publish.files(
+        trials,
+        results,
+        material.suites,
+        material.certificates,
+        section,
+        judged=judged,
+        withdrawn=material.withdrawn,
+    )
     files |= plots
     place = readme or Path("README.md")
     text = place.read_text(encoding="utf-8") if place.is_file() else None

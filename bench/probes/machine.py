@@ -80,22 +80,13 @@ def read_machine(root: Path = ROOT) -> Machine:
     if no_driver is not None:
         reasons["gpu_driver"] = no_driver
     cores = len(os.sched_getaffinity(0))
-    memory = facts["memory_bytes"][0]
-    stable = {
-        "cpu_model": cpu_model,
-        "cores": cores,
-        "memory_gib": round(int(memory) / 2**30) if memory is not None else None,
-        "architecture": platform.machine(),
-        "gpus": [card.split(" (")[0] for card in gpus],
-    }
-    fingerprint = hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()[:12]
     words = re.sub(r"\((r|tm|c)\)|cpu|@.*", " ", (cpu_model or platform.machine()).lower())
     slug = "-".join(re.findall(r"[a-z0-9]+", words))[:40].strip("-")
-    return Machine.model_validate(
+    machine = Machine.model_validate(
         {name: value for name, (value, _) in facts.items()}
         | {
-            "fingerprint": fingerprint,
-            "name": f"{slug}-{cores}c-{fingerprint[:4]}",
+            "fingerprint": "",
+            "name": "",
             "architecture": platform.machine(),
             "cores": cores,
             "kernel": platform.release(),
@@ -105,3 +96,18 @@ def read_machine(root: Path = ROOT) -> Machine:
             "reasons": reasons,
         }
     )
+    fingerprint = fingerprint_of(machine)
+    return machine.model_copy(update={"fingerprint": fingerprint, "name": f"{slug}-{cores}c-{fingerprint[:4]}"})
+
+
+def fingerprint_of(machine: Machine) -> str:
+    """The fingerprint that a machine's facts give; its own field is not looked at."""
+    memory = machine.memory_bytes
+    stable = {
+        "cpu_model": machine.cpu_model,
+        "cores": machine.cores,
+        "memory_gib": round(memory / 2**30) if memory is not None else None,
+        "architecture": machine.architecture,
+        "gpus": [card.split(" (")[0] for card in machine.gpus],
+    }
+    return hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()[:12]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bench.contract import ENTRIES, Entry
 from bench.errors import InputError
+from bench.material import Withdrawn
 from bench.publish import details, escape, sweeps, units
 from bench.publish.details import Detail
 from bench.publish.sweeps import Sweep
@@ -58,14 +59,29 @@ other figures: [method](../docs/method.md).
 
 
 def results_readme(
-    shown: Sequence[Section], results: Path, below: Sequence[str] = (), found: Sequence[Sweep] = ()
+    shown: Sequence[Section],
+    results: Path,
+    below: Sequence[str] = (),
+    found: Sequence[Sweep] = (),
+    above: Sequence[str] = (),
 ) -> str:
     """The whole of results/README.md; links are relative to the results folder.
 
-    below: sections after the tables. found: sweeps, whose sizes then have no tables of their own.
+    above, below: sections before and after the tables. found: sweeps, whose sizes then have no tables of their own.
     """
     tables = [_section(section, results, _details(section)) for section in shown if not sweeps.folded(section, found)]
-    return "\n".join([INTRODUCTION, *tables, *(_sweep(sweep, results) for sweep in found), *below])
+    return "\n".join([INTRODUCTION, *above, *tables, *(_sweep(sweep, results) for sweep in found), *below])
+
+
+def withdrawn_section(withdrawn: Iterable[Withdrawn], folder: Path) -> str:
+    """What was withdrawn, since when and why; its records stay, and the links lead there."""
+    lines = ["## Withdrawn", ""]
+    for one in withdrawn:
+        link = _link(one.paths, folder)
+        lines.append(
+            f"- {one.entry.date}: {escape.markdown(one.entry.records)} ({link}): {escape.markdown(one.entry.reason)}"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def project_table(shown: Iterable[Section], folder: Path, *, task: str = "mlp") -> str:

@@ -332,13 +332,13 @@ def test_a_reached_version_is_named() -> None:
 
 def test_answers_are_filled_from_what_was_seen() -> None:
     """Factors and conditions; in the order of the headlines."""
-    said = {"supported": "TensorFlow trains {least} to {best} times as fast."}
+    said = {"supported": "TensorFlow trains {factor} times as fast."}
     judged = judge(
         [claim(headline=2, answers=said), claim(name="first", headline=1, answers=said)], kept(both(1.5)), []
     )
 
     assert [h.claim.name for h in headlines(judged)] == ["first", "a-claim"]
-    assert headlines(judged)[0].answer == "TensorFlow trains 1.5 to 1.5 times as fast."
+    assert headlines(judged)[0].answer == "TensorFlow trains 1.5 times as fast."
 
 
 def test_a_verdict_as_json_names_its_records() -> None:
@@ -380,11 +380,12 @@ def test_a_broken_file_is_one_line(tmp_path: Path, text: str, message: str) -> N
         {"e_limit": 3.0},
         {"e_vary": "threads"},
         {"agree": 0.4},
+        {"answers": {"supported": "by {much}"}},
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
     """Each kind has what it needs, and nothing else."""
-    with pytest.raises(ValueError, match=r"subjects|pairs|limit|vary|agree"):
+    with pytest.raises(ValueError, match=r"subjects|pairs|limit|vary|agree|answers"):
         claim(**changes)
 
 

@@ -1,0 +1,143 @@
+"""Results folders -> Material: all that a report is made of, less what was withdrawn.
+
+A withdrawn result stays where it is and stays listed, with its reason; it enters no table, plot or verdict.
+results/withdrawn.toml:
+
+    [[withdrawn]]
+    records = "2026-11-24/amd-epyc-2c-18cf/215231-full-97ee"    # below raw/: a run, or a file; * and ? as in a shell
+    date = "2026-12-01"
+    reason = "a package was being installed meanwhile"
+"""
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import Field, ValidationError
+
+from bench import store, studying
+from bench.errors import InputError, validation_message
+from bench.probes.machine import fingerprint_of
+from bench.record import Certificate, Suite, Trial, Value
+from bench.studying import StudyRecord
+
+FILE = "withdrawn.toml"
+T = TypeVar("T")
+
+
+class Entry(Value):
+    """What was withdrawn, when, and why."""
+
+    records: Annotated[str, Field(min_length=1)]
+    date: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+    reason: Annotated[str, Field(min_length=1)]
+
+
+class _File(Value):
+    withdrawn: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withdrawn:
+    """An entry of withdrawn.toml with the records that it takes out."""
+
+    entry: Entry
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """Everything with the file it was read from. withdrawn: what is not among the rest."""
+
+    trials: list[tuple[Path, Trial]]
+    studies: list[tuple[Path, StudyRecord]]
+    suites: list[tuple[Path, Suite]]
+    certificates: list[tuple[Path, Certificate]]
+    withdrawn: tuple[Withdrawn, ...]
+
+
+def read(results: Path, added: Sequence[Path] = ()) -> Material:
+    """Of a results folder, and of contributed ones, which are checked as if they were our own.
+
+    Raises InputError on a broken record, a trial without the certificate it was run under, a machine whose fingerprint
+    is not that of its own facts, or an entry of withdrawn.toml that takes nothing out.
+    """
+    parts = [_read(folder) for folder in (results, *added)]
+    for folder, part in zip(added, parts[1:], strict=True):
+        check_machines(folder, part)
+        _refuse_twice(folder, parts[0], part)
+    return Material(
+        trials=[one for part in parts for one in part.trials],
+        studies=[one for part in parts for one in part.studies],
+        suites=[one for part in parts for one in part.suites],
+        certificates=[one for part in parts for one in part.certificates],
+        withdrawn=tuple(one for part in parts for one in part.withdrawn),
+    )
+
+
+def _read(results: Path) -> Material:
+    withdrawn = read_withdrawn(results)
+    gone = {path for one in withdrawn for path in one.paths}
+    return Material(
+        trials=_left(store.read_trials(results), gone),
+        studies=_left(studying.read_studies(results), gone),
+        suites=_left(store.read_suites(results), gone),
+        certificates=_left(store.newest_certificates(results), gone),
+        withdrawn=withdrawn,
+    )
+
+
+def _left(found: Iterable[tuple[Path, T]], gone: set[Path]) -> list[tuple[Path, T]]:
+    return [(path, value) for path, value in found if path not in gone]
+
+
+def read_withdrawn(results: Path) -> tuple[Withdrawn, ...]:
+    """The entries of a folder's withdrawn.toml; none where there is no such file. Raises InputError."""
+    path = results / FILE
+    if not path.exists():
+        return ()
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        entries = _File.model_validate(document, strict=False).withdrawn
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is no TOML ({error}); correct it there") from None
+    except ValidationError as error:
+        raise InputError(validation_message(str(path), error)) from None
+    return tuple(Withdrawn(entry=entry, paths=_taken(results, path, entry)) for entry in entries)
+
+
+def _taken(results: Path, place: Path, entry: Entry) -> tuple[Path, ...]:
+    raw = store.raw_folder(results)
+    if Path(entry.records).is_absolute() or ".." in Path(entry.records).parts:
+        raise InputError(f"{place}: records {entry.records!r}: must lie below raw/; name it from there")
+    found: set[Path] = set()
+    for path in raw.glob(entry.records):
+        found |= set(path.rglob("*.json")) if path.is_dir() else {path}
+    if not found:
+        raise InputError(f"{place}: records {entry.records!r}: takes nothing out; correct the name")
+    return tuple(sorted(found))
+
+
+def check_machines(folder: Path, part: Material) -> None:
+    """Raise InputError where a record's machine has another fingerprint than its facts give: tables go by it."""
+    records: list[tuple[Path, Trial | StudyRecord | Certificate]] = [*part.trials, *part.studies, *part.certificates]
+    for path, record in records:
+        expected = fingerprint_of(record.machine)
+        if record.machine.fingerprint != expected:
+            raise InputError(
+                f"{path}: machine.fingerprint: is {record.machine.fingerprint!r}, its facts give {expected!r}; "
+                f"{folder} is not what a run wrote, ask its contributor"
+            )
+
+
+def _refuse_twice(folder: Path, ours: Material, theirs: Material) -> None:
+    def names(part: Material) -> set[tuple[str, int, str, str]]:
+        return {(t.placement.run, t.placement.block, t.case.entry, t.case.fingerprint) for _, t in part.trials}
+
+    both = names(ours) & names(theirs)
+    if both:
+        raise InputError(f"{folder}: run {min(both)[0]} is in the results already; leave --add out for it")
