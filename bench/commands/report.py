@@ -11,6 +11,8 @@ from bench import claims, publish
 from bench import material as reading
 from bench.commands.common import JsonOption, ResultsOption, note, out
 from bench.commands.history import for_report
+from bench.errors import InputError
+from bench.publish import formats
 
 
 def report(
@@ -23,16 +25,23 @@ def report(
         Path | None, typer.Option("--claims", help="A TOML file of claims, in place of ours.")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 where a file is out of date.")] = False,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="Print in place of writing: markdown, csv, latex or json.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the tables from results/raw alone, loading no framework."""
+    if as_json:
+        format_ = format_ or "json"
+    if format_ is not None and format_ not in formats.FORMATS:
+        raise InputError(f"--format {format_!r}: no such format; take one of {', '.join(formats.FORMATS)}")
     material = reading.read(results, add or [])
     trials = material.trials
-    if as_json:
-        out(publish.tables.to_json(trials))
+    judged = claims.judge(claims.read_claims(claims_file or claims.SHIPPED), trials, material.studies)
+    if format_ is not None:
+        out(formats.FORMATS[format_](trials, judged, results))
         return
     section, plots = for_report(results)
-    judged = claims.judge(claims.read_claims(claims_file or claims.SHIPPED), trials, material.studies)
     files = publish.files(
         trials,
         results,

@@ -427,6 +427,8 @@ def _figures(section: Section, row: Row) -> dict[str, Any]:
         "entry": case.entry,
         "run": row.run,
         "profile": row.profile,
+        "date": row.trials[-1].started_utc[:10],
+        "versions": _versions(row.trials[-1]),
         "trials": seen.n,
         "samples_per_second_median": rates.median if rates else None,
         "samples_per_second_least": rates.least if rates else None,
@@ -446,6 +448,14 @@ def _figures(section: Section, row: Row) -> dict[str, Any]:
         "float64_deviation": seen.float64_deviation,
         "loss_deviation": seen.loss_deviation,
     }
+
+
+def _versions(trial: Trial) -> str:
+    """python 3.11.7; numpy 2.4.6; torch 2.13.0"""
+    if trial.versions is None:
+        return ""
+    found = {"python": trial.versions.python, "numpy": trial.versions.numpy} | trial.versions.packages
+    return "; ".join(f"{name} {version}" for name, version in found.items())
 
 
 def _against_figures(one: Against) -> dict[str, Any]:
