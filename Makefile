@@ -16,7 +16,7 @@ setup: $(STAMP) ## Make .venv with all that is needed; does nothing the second t
 $(STAMP): pyproject.toml constraints.txt bench/__init__.py
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[torch,tensorflow,keras,jax,sklearn,dev]'
+	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[torch,tensorflow,keras,jax,sklearn,export,dev]'
 	@touch $@
 
 # PyTorch and TensorFlow bring libraries of two CUDA releases, and one overwrites files of the other: each gets its own.

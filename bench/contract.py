@@ -104,7 +104,11 @@ class EntryModule(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One way of running one framework. `packages`: distributions that must be installed."""
+    """One way of running one framework.
+
+    packages: distributions that must be installed. extras: of this distribution, beside the framework's own, that
+    bring them.
+    """
 
     name: str
     module: str
@@ -112,6 +116,7 @@ class Entry:
     mode: Mode
     tier: Tier
     packages: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
     devices: tuple[Device, ...] = ("cpu",)
 
 

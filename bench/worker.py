@@ -3,13 +3,10 @@
 Run by the runner as `python -m bench.worker`. The only module of bench that loads an entry.
 """
 
-import contextlib
-import ctypes
 import importlib
 import json
 import os
 import resource
-import signal
 import sys
 from typing import Any
 
@@ -18,18 +15,9 @@ from pydantic import ValidationError
 from bench import __version__
 from bench.contract import Settings
 from bench.faults import fault
+from bench.parent import die_with_parent
 from bench.probes.source import module_sha256
 from bench.record import Versions, WorkerReply, WorkerRequest, compact_json
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-def _die_with_parent(parent_pid: int) -> None:
-    """Ask the kernel to kill this process when the runner dies, also by kill -9: no orphan works on."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:  # it died before the call
-        os._exit(1)
 
 
 def run(request: WorkerRequest) -> WorkerReply:
@@ -128,7 +116,7 @@ def main() -> int:
     except (ValidationError, json.JSONDecodeError) as error:
         print(f"bench.worker: not a request on standard input: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    _die_with_parent(request.parent_pid)
+    die_with_parent(request.parent_pid)
     if request.memory_limit_bytes is not None:
         resource.setrlimit(resource.RLIMIT_AS, (request.memory_limit_bytes, request.memory_limit_bytes))
     if request.what == "windows":  # a dialogue: bench.duet asks for one window after another

@@ -24,8 +24,8 @@ def availability(entry: Entry, device: Device, packages: Mapping[str, str] | Non
     version = installed_version if packages is None else packages.get
     missing = [package for package in entry.packages if version(package) is None]
     if missing:
-        extra = entry.framework
-        return f"{', '.join(missing)} is not installed; pip install 'evenhand[{extra}]'"
+        extras = ",".join((entry.framework, *entry.extras))
+        return f"{', '.join(missing)} is not installed; pip install 'evenhand[{extras}]'"
     if device == "cuda":
         if entry.mode != "unstated" and "cuda" not in entry.devices:
             return f"{entry.name} has no CUDA path"

@@ -7,7 +7,7 @@ what is asked. Imports no framework.
 
 from dataclasses import dataclass
 
-from bench.contract import ENTRIES, Entry
+from bench.contract import ENTRIES, Entry, Mode
 from bench.errors import InputError
 
 
@@ -36,6 +36,20 @@ def _entries(*names: str) -> tuple[Entry, ...]:
     return tuple(entry for name in names for entry in ENTRIES if entry.name == name)
 
 
+def _format(name: str, framework: str, mode: Mode, *packages: str) -> Entry:
+    """A way to serve a trained network: an export format, or the framework itself, which is named like its entry."""
+    own = {"torch": ("torch",), "tensorflow": ("tensorflow", "keras")}[framework]
+    return Entry(
+        name=name,
+        module=f"impls.{framework}.exported",
+        framework=framework,
+        mode=mode,
+        tier="as-written",
+        packages=(*own, *packages),
+        extras=("export",) if packages else (),
+    )
+
+
 STUDIES: tuple[Study, ...] = (
     Study(
         name="soak",
@@ -55,6 +69,21 @@ STUDIES: tuple[Study, ...] = (
             "tensorflow-xla",
             "tensorflow-loop",
         ),
+    ),
+    Study(
+        name="exported",
+        question="What does an exported network cost to start and to keep, and how fast does it answer?",
+        subjects=(
+            _format("torch-eager", "torch", "eager"),
+            _format("torch-export", "torch", "graph"),
+            _format("torch-aoti", "torch", "compiled"),
+            _format("torch-script", "torch", "graph"),
+            _format("torch-onnx", "torch", "graph", "onnx", "onnxscript", "onnxruntime"),
+            _format("tensorflow-function", "tensorflow", "graph"),
+            _format("tensorflow-savedmodel", "tensorflow", "graph"),
+            _format("tensorflow-tflite", "tensorflow", "graph", "ai-edge-litert"),
+        ),
+        blocks=5,
     ),
 )
 
