@@ -30,6 +30,7 @@ from bench.publish.tables import (
 )
 from bench.record import Machine, Trial
 from bench.stats import counts
+from bench.studying import StudyRecord
 from bench.task import is_shipped, load_task, shipped_tasks
 
 BEGIN = "<!-- table: begin -->"
@@ -227,7 +228,12 @@ def _facts(section: Section) -> list[str]:
 
 
 def machine_text(machine: Machine) -> str:
-    """CPU, cores, memory, kernel, governor: each figure, or why it is not known."""
+    """`machine_facts`, escaped."""
+    return escape.markdown(machine_facts(machine))
+
+
+def machine_facts(machine: Machine) -> str:
+    """CPU, cores, memory, kernel, governor: each figure, or why it is not known. Not escaped."""
 
     def known(name: str, value: object) -> str:
         if value is not None:
@@ -244,19 +250,24 @@ def machine_text(machine: Machine) -> str:
     ]
     if machine.hypervisor:
         parts.append(f"virtual ({machine.hypervisor})")
-    return escape.markdown("; ".join(parts))
+    return "; ".join(parts)
 
 
 def versions_text(trials: Iterable[Trial]) -> str:
-    """Every version that the trials were measured with; several of one package are all named."""
+    """`versions_facts`, escaped."""
+    return escape.markdown(versions_facts(trials))
+
+
+def versions_facts(records: Iterable[Trial | StudyRecord]) -> str:
+    """Every version that was measured with; several of one package are all named. Not escaped."""
     found: dict[str, set[str]] = {}
-    for trial in trials:
-        if trial.versions is not None:
-            of = trial.versions
+    for record in records:
+        if record.versions is not None:
+            of = record.versions
             named = {"evenhand": of.evenhand, "python": of.python, "numpy": of.numpy} | of.packages
             for name, version in named.items():
                 found.setdefault(name, set()).add(version)
-    return escape.markdown(", ".join(f"{name} {' and '.join(sorted(versions))}" for name, versions in found.items()))
+    return ", ".join(f"{name} {' and '.join(sorted(versions))}" for name, versions in found.items())
 
 
 def _code(trial: Trial) -> str:
