@@ -5,7 +5,7 @@ process: module is the subject's, already imported, not yet configured. It raise
 what is asked. Imports no framework.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.contract import ENTRIES, Entry, Mode
 from bench.errors import InputError
@@ -50,6 +50,11 @@ def _format(name: str, framework: str, mode: Mode, *packages: str) -> Entry:
     )
 
 
+def _beside(module: str, *names: str) -> tuple[Entry, ...]:
+    """Entries by name, each with that module of its framework's folder in place of its own."""
+    return tuple(replace(e, module=f"{e.module.rpartition('.')[0]}.{module}") for e in _entries(*names))
+
+
 STUDIES: tuple[Study, ...] = (
     Study(
         name="soak",
@@ -84,6 +89,30 @@ STUDIES: tuple[Study, ...] = (
             _format("tensorflow-tflite", "tensorflow", "graph", "ai-edge-litert"),
         ),
         blocks=5,
+    ),
+    Study(
+        name="mistakes",
+        question="Which classic mistakes are refused, does the message lead to the line, and does it name the culprit?",
+        subjects=_beside(
+            "mistakes", "torch-eager", "torch-compile", "tensorflow-eager", "tensorflow-function", "keras-fit"
+        ),
+        blocks=1,
+    ),
+    Study(
+        name="code-size",
+        question="How much code is the training, and how many of the framework's names does it need?",
+        subjects=_entries(
+            "torch-eager",
+            "torch-compile",
+            "torch-tuned",
+            "tensorflow-eager",
+            "tensorflow-function",
+            "tensorflow-loop",
+            "keras-fit",
+            "jax-jit",
+            "numpy",
+        ),
+        blocks=1,
     ),
 )
 
