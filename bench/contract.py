@@ -149,6 +149,15 @@ ENTRIES: tuple[Entry, ...] = (
         devices=("cpu", "cuda"),
     ),
     Entry(
+        name="torch-by-hand",
+        module="impls.torch.by_hand",
+        framework="torch",
+        mode="eager",
+        tier="as-written",
+        packages=("torch",),
+        devices=("cpu", "cuda"),
+    ),
+    Entry(
         name="torch-compile",
         module="impls.torch.compiled",
         framework="torch",
@@ -178,6 +187,15 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         name="tensorflow-function",
         module="impls.tensorflow.function",
+        framework="tensorflow",
+        mode="graph",
+        tier="as-written",
+        packages=("tensorflow", "keras"),
+        devices=("cpu", "cuda"),
+    ),
+    Entry(
+        name="tensorflow-by-hand",
+        module="impls.tensorflow.by_hand",
         framework="tensorflow",
         mode="graph",
         tier="as-written",
