@@ -34,24 +34,40 @@ STEPS = 400  # about 0.3 s: shorter than an epoch of `mlp`, so that the readings
 
 
 def windows(name: str, pairs: int) -> list[list[float]]:
-    """[seconds with, seconds without] of each pair, in random order within the pair; the readings are in the former."""
+    """[seconds with, seconds without, seconds of the readings alone] of each pair, its windows in random order.
+
+    The readings are in the first of the three; alone they are the direct cost, which is known better than the
+    difference of two windows, but has nothing of what a reading does to the caches.
+    """
     task, entry = load_task("mlp"), find_entry(name)
     module = load_entry(entry.name, entry.module, Settings(device="cpu", threads=1))
     trainer = module.build(task, initial_params(task, 0), load_data(task).train)
     batches, order = epoch_batches(task, 0, 0)[:STEPS], random.Random(0)
     found = []
     for pair in range(pairs + 2):
-        seconds = {}
+        seconds, reading = {}, 0.0
         for sensors in order.sample([True, False], 2):
             watch = Watch(synchronize=lambda: None, sensors=sensors)
             started = time.perf_counter()
             watch.counters()
+            begun = time.perf_counter()
             trainer.train(batches)
+            done = time.perf_counter()
             watch.counters()
-            seconds[sensors] = time.perf_counter() - started
+            ended = time.perf_counter()
+            seconds[sensors] = ended - started
+            reading += (begun - started + ended - done) if sensors else 0.0
         if pair >= 2:  # the first ones warm up
-            found.append([seconds[True], seconds[False]])
+            found.append([seconds[True], seconds[False], reading])
     return found
+
+
+def _ends(logs: list[float]) -> list[float]:
+    """Mean, and both ends of its 95% interval."""
+    seen = estimate(logs)
+    assert seen.mean is not None
+    assert seen.interval is not None
+    return [seen.mean, *seen.interval]
 
 
 def main() -> None:
@@ -61,18 +77,20 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("results"))
     asked = parser.parse_args()
     machine, started = read_machine(), datetime.now(UTC)
-    print("| entry | time with / without [95%] | pairs |\n|---|---|---|")
+    print("| entry | time with / without [95%] | readings alone, share of a window [95%] | pairs |\n|---|---|---|---|")
     kept = {}
     for name in ENTRIES:
         kept[name] = windows(name, asked.pairs)
-        seen = estimate([math.log(a / b) for a, b in kept[name]])
-        assert seen.mean is not None
-        assert seen.interval is not None
-        low, middle, high = np.exp([seen.interval[0], seen.mean, seen.interval[1]])
-        print(f"| {name} | {middle:.4f} [{low:.4f}, {high:.4f}] | {seen.n} |", flush=True)
+        ratio = np.exp(_ends([math.log(a / b) for a, b, _ in kept[name]]))
+        alone = 100 * np.exp(_ends([math.log(reading / b) for _, b, reading in kept[name]]))
+        print(
+            f"| {name} | {ratio[0]:.4f} [{ratio[1]:.4f}, {ratio[2]:.4f}] "
+            f"| {alone[0]:.3f} % [{alone[1]:.3f}, {alone[2]:.3f}] | {len(kept[name])} |",
+            flush=True,
+        )
     document = {
         "what": "sensors in turn",
-        "unit": f"seconds of {STEPS} steps: with the sensors, without",
+        "unit": f"seconds of {STEPS} steps: with the sensors, without; of the readings alone",
         "pairs": kept,
         "machine": machine.model_dump(mode="json"),
         "source": read_source(ROOT).model_dump(mode="json"),
