@@ -1,5 +1,6 @@
 """`bench report`: results/raw -> every file that is made of it, and the tables on the terminal."""
 
+import os.path
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -55,7 +56,9 @@ def report(
     place = readme or Path("README.md")
     text = place.read_text(encoding="utf-8") if place.is_file() else None
     if text is not None and (readme is not None or publish.markdown.BEGIN in text):
-        files[place] = publish.markdown.fill_readme(text, trials, place=str(place))
+        files[place] = publish.markdown.fill_readme(
+            text, trials, place=str(place), answer=publish.claims.answer(judged, _from(place, results))
+        )
     stale = [path for path, text in files.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     if check:
         for path in stale:
@@ -68,3 +71,8 @@ def report(
         path.write_text(files[path], encoding="utf-8")
         note(f"written: {path}")
     publish.terminal.print_report([trial for _, trial in trials], Console(file=sys.stdout))
+
+
+def _from(readme: Path, results: Path) -> str:
+    """Where the results lie, as a link from a README."""
+    return Path(os.path.relpath(results, readme.parent)).as_posix()

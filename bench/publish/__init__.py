@@ -9,7 +9,7 @@ from bench.publish import certificates, claims, markdown, sweeps, tables, termin
 from bench.publish.tables import Record
 from bench.record import Certificate, Suite
 
-__all__ = ["certificates", "files", "markdown", "tables", "terminal"]
+__all__ = ["certificates", "claims", "files", "markdown", "tables", "terminal"]
 
 
 def files(

@@ -72,6 +72,21 @@ def answer_lines(judged: Sequence[Judged]) -> list[str]:
     return [one.answer or "" for one in headlines(judged)]
 
 
+def answer(judged: Sequence[Judged], folder: str) -> str:
+    """The answer for the project's README, machine by machine; folder: where results/ lies from there."""
+    lines = []
+    for of in by_machine(judged).values():
+        machine = next((one.machine for one in of if one.machine is not None), None)
+        if machine is None or not answer_lines(of):
+            continue
+        cores = units.count(machine.cores, "core")
+        lines += [f"On {escape.markdown(machine.cpu_model or machine.name)} with {cores}:", ""]
+        lines += [f"- {escape.markdown(line, 600)}" for line in answer_lines(of)]
+        lines += ["", f"{tally(of)} Each with its evidence: [{folder}/README.md]({folder}/README.md#claims),", ""]
+        lines[-2] = lines[-2].removesuffix(",") + f", as a page [{folder}/index.html]({folder}/index.html)."
+    return "\n".join(lines).strip() or "No claim has been measured yet; `make bench` begins."
+
+
 def section(judged: Sequence[Judged], folder: Path) -> str:
     """The claims' part of results/README.md; links are relative to the folder."""
     lines = ["## Claims", ""]

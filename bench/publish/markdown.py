@@ -35,6 +35,8 @@ from bench.task import is_shipped, load_task, shipped_tasks
 
 BEGIN = "<!-- table: begin -->"
 END = "<!-- table: end -->"
+ANSWER_BEGIN = "<!-- answer: begin -->"
+ANSWER_END = "<!-- answer: end -->"
 ENTRIES_BEGIN = "<!-- entries: begin -->"
 ENTRIES_END = "<!-- entries: end -->"
 
@@ -100,12 +102,14 @@ def project_table(shown: Iterable[Section], folder: Path, *, task: str = "mlp") 
     return _section(best, folder).strip()
 
 
-def fill_readme(text: str, records: Iterable[Record], *, place: str) -> str:
+def fill_readme(text: str, records: Iterable[Record], *, place: str, answer: str = "") -> str:
     """The project's README with its marked tables made anew. Raises InputError where the markers are not there once.
 
-    The table of entries is made where its markers are.
+    answer: what stands between its own markers. That and the table of entries are made where their markers are.
     """
     filled = replace_between_markers(text, project_table(sections(records), Path(place).parent), place=place)
+    if ANSWER_BEGIN in filled:
+        filled = replace_between_markers(filled, answer, place=place, begin=ANSWER_BEGIN, end=ANSWER_END)
     if ENTRIES_BEGIN not in filled:
         return filled
     return replace_between_markers(filled, entries_table(ENTRIES), place=place, begin=ENTRIES_BEGIN, end=ENTRIES_END)

@@ -4,10 +4,12 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.cli import _run
+from bench.commands.gate import _subjects
 from bench.duet import ROUNDS
 from bench.gate import Decision, Evidence, Rule, Sample, decide, is_flagged, one_sided_p, to_confirm, why_invalid
+from bench.plan import PROFILES
 from bench.publish.gate import MARKER, to_markdown, to_text
 from tests.bench.test_faults import wait_for
 from tests.command import ROOT, bench
 
+OTHER_NUMPY = "2.4.5"  # another version than constraints.txt pins, which the packages allow as well
 SD = 0.01  # of the log seconds of one process around its program's
 
 
@@ -368,6 +373,45 @@ def test_the_gate_on_one_commit_is_not_red(clone: Path) -> None:
     assert "regressed" != json.loads(done.stdout)["verdict"]
     assert 3 == len(kept["cases"]["mlp-tiny:numpy"]["first"])
     assert ROUNDS == len(kept["cases"]["mlp-tiny:numpy"]["first"][0]["rounds"])
+
+
+@pytest.mark.slow
+def test_sides_that_pin_different_packages_get_an_environment_each(clone: Path) -> None:
+    """What a change of the pins costs is measured with both; nothing of the environments is left."""
+    base = git(clone, "rev-parse", "main")
+    pins = clone / "constraints.txt"
+    pins.write_text(re.sub(r"^numpy==.*$", f"numpy=={OTHER_NUMPY}", pins.read_text(), flags=re.MULTILINE))
+    head = commit(clone, "another numpy")
+    git(clone, "reset", "--quiet", "--hard", base)
+    done = gate(clone, "--base", "main", "--head", head, "--json")
+    kept = json.loads((clone / done.stderr.splitlines()[-1].removeprefix("record: ")).read_text())
+    packages = kept["cases"]["mlp-tiny:numpy"]["first"][0]["packages"]
+
+    assert 0 == done.returncode, done.stderr
+    assert "an environment each is set up" in done.stderr
+    assert packages["head"]["numpy"] == OTHER_NUMPY != packages["base"]["numpy"] == packages["control"]["numpy"]
+    assert not list(Path(tempfile.gettempdir()).glob("bench-gate-*/venv-*"))
+
+
+def test_all_means_every_case_of_the_full_profile_that_can_run_here() -> None:
+    """Each shipped task of the profile with each entry whose packages are here."""
+    names = {one.name for one in _subjects(None, all_=True)}
+
+    assert names >= {f"{task}:{entry}" for task in PROFILES["full"].tasks for entry in ("numpy", "torch-eager")}
+    assert {name.partition(":")[0] for name in names} == set(PROFILES["full"].tasks)
+
+
+@pytest.mark.slow
+def test_a_budget_bounds_the_duets_and_three_are_played_all_the_same(clone: Path) -> None:
+    """Below three an interval says nothing; so a budget that is too short is overrun, and the verdict says so."""
+    arguments = ("--case", "mlp-tiny:numpy", "--results", str(clone.parent / "results"), "--budget", "0.05")
+    command = [sys.executable, "-m", "bench.cli", "gate", "--base", "main", "--head", "main", *arguments]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=280)
+    kept = json.loads((clone / done.stderr.splitlines()[-1].removeprefix("record: ")).read_text())
+
+    assert 0 == done.returncode, done.stderr
+    assert 3 == len(kept["cases"]["mlp-tiny:numpy"]["first"])
+    assert [] == kept["cases"]["mlp-tiny:numpy"]["second"]
 
 
 def wrong_rate(path: Path) -> None:
