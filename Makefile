@@ -16,7 +16,7 @@ setup: $(STAMP) ## Make .venv with all that is needed; does nothing the second t
 $(STAMP): pyproject.toml constraints.txt bench/__init__.py
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[torch,tensorflow,keras,jax,sklearn,export,dev]'
+	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[torch,tensorflow,keras,jax,sklearn,export,report,dev]'
 	@touch $@
 
 # PyTorch and TensorFlow bring libraries of two CUDA releases, and one overwrites files of the other: each gets its own.
@@ -30,7 +30,7 @@ setup-cuda: $(foreach f,torch tensorflow jax,.venv-$(f)/.setup) ## Make .venv-to
 bench: setup ## Train, measure and compare on real data (PROFILE=smoke|quick|full)
 	$(RUN) bench run --profile $(PROFILE)
 
-report: setup ## Make results/README.md and the README's table from results/raw
+report: setup ## Make results/index.html, plots, tables and the README's table from results/raw
 	$(RUN) bench report
 
 test: setup ## Run the tests, but for the slow ones

@@ -61,13 +61,13 @@ def history_(
     out(json.dumps(published.document(shown), indent=1) if as_json else published.text(shown))
 
 
-def for_report(results: Path) -> tuple[list[str], dict[Path, str]]:
-    """The section of results/README.md and the plots, from what is kept; nothing where no history is kept."""
+def for_report(results: Path) -> tuple[list[str], dict[Path, str], list[Shown]]:
+    """The section of results/README.md, the plots and the series, from what is kept; nothing where none is kept."""
     series = series_of(history.read(results), history.read_pins(results))
     if not series:
-        return [], {}
+        return [], {}, []
     shown, seen = _shown(results, series)
-    return [published.section(shown, seen)], published.files(shown, results)
+    return [published.section(shown, seen)], published.files(shown, results), shown
 
 
 def _shown(results: Path, series: Sequence[Series]) -> tuple[list[Shown], otava.Looked | None]:

@@ -1,4 +1,4 @@
-"""`bench report`: results/raw -> every file that is made of it, and the tables on the terminal."""
+"""`bench report`: results/raw -> every file that is made of it, index.html included, and the tables on the terminal."""
 
 import os.path
 import sys
@@ -31,7 +31,7 @@ def report(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the tables from results/raw alone, loading no framework."""
+    """Make tables, plots and the page from results/raw alone, loading no framework."""
     if as_json:
         format_ = format_ or "json"
     if format_ is not None and format_ not in formats.FORMATS:
@@ -42,8 +42,9 @@ def report(
     if format_ is not None:
         out(formats.FORMATS[format_](trials, judged, results))
         return
-    section, plots = for_report(results)
-    files = publish.files(
+    section, plots, shown = for_report(results)
+    files: dict[Path, str | bytes] = {}
+    files |= publish.files(
         trials,
         results,
         material.suites,
@@ -53,13 +54,18 @@ def report(
         withdrawn=material.withdrawn,
     )
     files |= plots
+    if needed := publish.page.missing():
+        note(f"index.html and plots are left out: {', '.join(needed)} missing; `pip install -e '.[report]'` gets them")
+    else:
+        files |= publish.page.files(material, results, judged, shown)
     place = readme or Path("README.md")
     text = place.read_text(encoding="utf-8") if place.is_file() else None
     if text is not None and (readme is not None or publish.markdown.BEGIN in text):
         files[place] = publish.markdown.fill_readme(
             text, trials, place=str(place), answer=publish.claims.answer(judged, _from(place, results))
         )
-    stale = [path for path, text in files.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    made = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
+    stale = [path for path, found in made.items() if not path.is_file() or path.read_bytes() != found]
     if check:
         for path in stale:
             note(f"{path}: is not what the raw records give; run `bench report`")
@@ -68,7 +74,7 @@ def report(
         return
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(files[path], encoding="utf-8")
+        path.write_bytes(made[path])
         note(f"written: {path}")
     publish.terminal.print_report([trial for _, trial in trials], Console(file=sys.stdout))
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from bench.claims import Judged
 from bench.material import Withdrawn
-from bench.publish import certificates, claims, markdown, sweeps, tables, terminal
+from bench.publish import certificates, claims, markdown, page, sweeps, tables, terminal
 from bench.publish.tables import Record
 from bench.record import Certificate, Suite
 
-__all__ = ["certificates", "claims", "files", "markdown", "tables", "terminal"]
+__all__ = ["certificates", "claims", "files", "markdown", "page", "tables", "terminal"]
 
 
 def files(

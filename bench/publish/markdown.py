@@ -262,8 +262,8 @@ def versions_text(trials: Iterable[Trial]) -> str:
     return escape.markdown(versions_facts(trials))
 
 
-def versions_facts(records: Iterable[Trial | StudyRecord]) -> str:
-    """Every version that was measured with; several of one package are all named. Not escaped."""
+def versions_facts(records: Iterable[Trial | StudyRecord], only: Sequence[str] = ()) -> str:
+    """Every version that was measured with, or those of some packages; several of one are all named. Not escaped."""
     found: dict[str, set[str]] = {}
     for record in records:
         if record.versions is not None:
@@ -271,7 +271,9 @@ def versions_facts(records: Iterable[Trial | StudyRecord]) -> str:
             named = {"evenhand": of.evenhand, "python": of.python, "numpy": of.numpy} | of.packages
             for name, version in named.items():
                 found.setdefault(name, set()).add(version)
-    return ", ".join(f"{name} {' and '.join(sorted(versions))}" for name, versions in found.items())
+    return ", ".join(
+        f"{name} {' and '.join(sorted(versions))}" for name, versions in found.items() if not only or name in only
+    )
 
 
 def _code(trial: Trial) -> str:

@@ -96,7 +96,8 @@ def _but(facts: dict[str, Any], name: str) -> str:
     return json.dumps({key: value for key, value in facts.items() if key != name}, sort_keys=True)
 
 
-def _point(trial: Trial, kind: Kind) -> int:
+def point_of(trial: Trial, kind: Kind) -> int:
+    """The batch size, width or number of threads of a trial."""
     if kind == "width":
         named = WIDTH.fullmatch(trial.case.task)
         assert named is not None
@@ -109,7 +110,7 @@ def _shown(key: Key, runs: dict[str, list[Record]]) -> list[Sweep]:
     least = LEAST_THREADS if kind == "threads" else LEAST_SIZES
     swept = {}
     for run, records in runs.items():
-        points = {_point(trial, kind) for _, trial in records if counts(trial)}
+        points = {point_of(trial, kind) for _, trial in records if counts(trial)}
         if len(points) >= least:
             swept[run] = records
 
@@ -148,11 +149,11 @@ def _sweep(base: str, kind: Kind, records: Sequence[Record]) -> Sweep:
     cases: dict[Case, list[Record]] = defaultdict(list)
     for record in records:
         cases[record[1].case].append(record)
-    points = sorted({_point(trial, kind) for _, trial in records if counts(trial)})
+    points = sorted({point_of(trial, kind) for _, trial in records if counts(trial)})
     return Sweep(
         kind=kind,
         base=base,
-        task=next(trial.task for _, trial in records if _point(trial, kind) == points[0]),
+        task=next(trial.task for _, trial in records if point_of(trial, kind) == points[0]),
         machine=first.machine,
         device=first.case.device,
         precision=first.case.precision,
@@ -241,7 +242,7 @@ def _times(sweep: Sweep) -> Detail:
     for one in sweep.entries:
         cells = []
         for point in sweep.points:
-            of = spread(attribution.seconds_per_step(t) for t in one.trials if _point(t, sweep.kind) == point)
+            of = spread(attribution.seconds_per_step(t) for t in one.trials if point_of(t, sweep.kind) == point)
             cells.append(units.NOT_MEASURED if of is None else f"{units.micro(of.median)} (n = {of.n})")
         rows.append((entry_text(one.case), *cells))
     what = "Batch" if sweep.kind == "batch-size" else "Width"
@@ -349,7 +350,7 @@ def _size_text(size: float, sweep: Sweep) -> str:
     """A batch size as it is; operations of a step as the width that has as many, between the two nearest measured."""
     if sweep.kind == "batch-size":
         return units.significant(size)
-    known = sorted({(flops_per_sample(t.task) * t.case.batch_size, _point(t, "width")) for _, t in sweep.records})
+    known = sorted({(flops_per_sample(t.task) * t.case.batch_size, point_of(t, "width")) for _, t in sweep.records})
     for (x0, w0), (x1, w1) in pairwise(known):
         if x0 <= size <= x1:
             return f"width {units.significant(w0 + (w1 - w0) * (size - x0) / (x1 - x0))}"

@@ -1,0 +1,458 @@
+"""Records -> the page's tables: cases, comparisons, studies, failures, disturbances. Pure.
+
+Cells hold a formatted text, what they are sorted by, and links to the records themselves.
+"""
+
+import os.path
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.publish import claims, escape, units
+from bench.publish.plots import NAMES
+from bench.publish.tables import (
+    REFERENCE,
+    REFERENCE_TEXT,
+    Against,
+    Record,
+    Row,
+    Section,
+    best_of,
+    entry_name,
+    entry_text,
+    failures_of,
+    like_modes,
+    rate_text,
+)
+from bench.record import Case, Certificate, Trial
+from bench.stats import Spread, counts
+from bench.studying import StudyRecord
+
+Studied = tuple[Path, StudyRecord]
+Certified = tuple[Path, Certificate]
+
+_BLOCK = re.compile(r"block-(\d+)_")
+_FOLDED = {"Machine", "Device", "Precision", "Environment"}  # columns that are left out where all rows have one value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A relative address and what it is called."""
+
+    text: str
+    href: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """order: what it is sorted by in a column of numbers. key: what it is filtered by, where not by its text."""
+
+    text: str
+    order: float | None = None
+    key: str | None = None
+    links: tuple[Link, ...] = ()
+    framework: str = ""  # whose colour stands before the text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """Of a column. number: sorted by `order`. filtered: there is a choice among its values."""
+
+    text: str
+    number: bool = False
+    filtered: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A row, with the fingerprint of its machine."""
+
+    cells: tuple[Cell, ...]
+    machine: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """What the page can sort and filter. none: what is said where it has no row."""
+
+    name: str
+    title: str
+    note: str
+    heads: tuple[Head, ...]
+    lines: tuple[Line, ...]
+    none: str
+
+
+def href(path: Path, results: Path) -> str:
+    """The address of a file from the page, which lies in the results folder."""
+    return escape.url(Path(os.path.relpath(path, results)).as_posix())
+
+
+def record_links(paths: Iterable[Path], results: Path) -> tuple[Link, ...]:
+    """A link to each record, called by its block."""
+    found = []
+    for path in paths:
+        block = _BLOCK.search(path.name)
+        found.append(Link(text=str(int(block[1])) if block else path.stem, href=href(path, results)))
+    return tuple(found)
+
+
+def series_of(path: Path) -> str:
+    """What the records of one case have in common in a run: the file's name without its block."""
+    return _BLOCK.sub("", path.stem + "_", count=1).strip("_").replace("_", " ")
+
+
+def _made(name: str, title: str, note: str, heads: Sequence[Head], lines: Sequence[Line], none: str) -> Table:
+    """The table without columns in which all rows say the same of their machine, device and the like."""
+    kept = [
+        n for n, head in enumerate(heads) if head.text not in _FOLDED or len({line.cells[n].text for line in lines}) > 1
+    ]
+    return Table(
+        name=name,
+        title=title,
+        note=note,
+        heads=tuple(heads[n] for n in kept),
+        lines=tuple(Line(cells=tuple(line.cells[n] for n in kept), machine=line.machine) for line in lines),
+        none=none,
+    )
+
+
+# --- cases --------------------------------------------------------------------------------------------------------
+
+_CASE_HEADS = (
+    Head(text="Entry", filtered=True),
+    Head(text="Framework", filtered=True),
+    Head(text="Task", filtered=True),
+    Head(text="Batch", number=True, filtered=True),
+    Head(text="Epochs", number=True),
+    Head(text="Threads", number=True, filtered=True),
+    Head(text="Device", filtered=True),
+    Head(text="Precision", filtered=True),
+    Head(text="Machine", filtered=True),
+    Head(text="Mode", filtered=True),
+    Head(text="Tier", filtered=True),
+)
+
+
+def _case_cells(case: Case, epochs: int, machine: str) -> tuple[Cell, ...]:
+    return (
+        Cell(text=entry_name(case)),
+        Cell(text=NAMES.get(case.framework, case.framework), framework=case.framework),
+        Cell(text=case.task),
+        Cell(text=str(case.batch_size), order=case.batch_size),
+        Cell(text=str(epochs), order=epochs),
+        Cell(text=str(case.threads), order=case.threads),
+        Cell(text=case.device),
+        Cell(text=case.precision),
+        Cell(text=machine),
+        Cell(text=case.mode),
+        Cell(text=case.tier),
+    )
+
+
+def cases(sections: Iterable[Section], results: Path) -> Table:
+    """Every case, a row each."""
+    heads = (
+        *_CASE_HEADS,
+        Head(text="Samples/s (range, n)", number=True),
+        Head(text=f"To {REFERENCE} [95%]", number=True),
+        Head(text="Verdict", filtered=True),
+        Head(text="To first step", number=True),
+        Head(text="Peak memory", number=True),
+        Head(text="Above import", number=True),
+        Head(text="Accuracy ± sd", number=True),
+        Head(text="Certificate"),
+        Head(text="Records by block"),
+    )
+    lines = [
+        Line(
+            cells=(*_case_cells(row.case, s.task.epochs, s.machine.name), *_figure_cells(row, results)),
+            machine=s.machine.fingerprint,
+        )
+        for s in sections
+        for row in s.rows
+    ]
+    return _made(
+        "cases",
+        "Every case",
+        "A case is a task, an entry, a number of threads. Samples/s are medians over trials. Ratios are to "
+        f"{REFERENCE} in the same blocks of the same run. To first step: import + build + first step. Memory is "
+        "resident, the peak in training and that less what the import took. The certificate proves that it was the "
+        "same work: the largest deviations from the float64 oracle, in float64 and in the precision of the run.",
+        heads,
+        lines,
+        "No trial counts yet.",
+    )
+
+
+def _figure_cells(row: Row, results: Path) -> tuple[Cell, ...]:
+    seen, ratio = row.summary, row.comparison
+    accuracy = units.NOT_MEASURED
+    if seen.final_accuracy_mean is not None:
+        accuracy = units.percent(seen.final_accuracy_mean, seen.final_accuracy_sd)
+    certificate = () if row.certificate is None else (Link(text="certificate", href=href(row.certificate, results)),)
+    return (
+        Cell(text=rate_text(seen), order=_median(seen.samples_per_second)),
+        Cell(
+            text=units.ratio(ratio) if ratio else row.no_comparison,
+            order=ratio.ratio if ratio else 1.0 if row.no_comparison == REFERENCE_TEXT else None,
+        ),
+        Cell(text=units.verdict(ratio) if ratio else "", key=ratio.verdict if ratio else ""),
+        Cell(
+            text=units.seconds(_median(seen.time_to_first_step_seconds)),
+            order=_median(seen.time_to_first_step_seconds),
+        ),
+        _bytes_cell(seen.peak_training_bytes, seen.memory_reason),
+        _bytes_cell(seen.peak_above_import_bytes, seen.memory_reason),
+        Cell(text=accuracy, order=seen.final_accuracy_mean),
+        Cell(text=units.deviation(seen.float64_deviation, seen.loss_deviation), links=certificate),
+        Cell(text="", links=record_links(row.paths, results)),
+    )
+
+
+def _median(of: Spread | None) -> float | None:
+    return None if of is None else of.median
+
+
+def _bytes_cell(of: Spread | None, reason: str | None) -> Cell:
+    text = units.mebibytes(_median(of)) + (f" ({reason})" if of is None and reason else "")
+    return Cell(text=text, order=_median(of))
+
+
+def compared(sections: Sequence[Section], results: Path) -> list[Table]:
+    """Like mode against like mode, and best against best."""
+    return [
+        _against(
+            "like-modes",
+            "Like mode against like mode",
+            "Entries that run in the same way, against the first framework's entry of that mode. In whole-loop the "
+            "framework itself loops over the batches.",
+            [(section, one) for section in sections for one in like_modes(section)],
+            results,
+        ),
+        _against(
+            "best-of",
+            "Best against best",
+            "The fastest entry of each framework. To choose it on the trials it is compared on flatters frameworks "
+            "with many entries, by less than the trials' range.",
+            [(section, one) for section in sections for one in best_of(section)],
+            results,
+        ),
+    ]
+
+
+def _against(name: str, title: str, note: str, found: Sequence[tuple[Section, Against]], results: Path) -> Table:
+    heads = (
+        *_CASE_HEADS,
+        Head(text="Samples/s (range, n)", number=True),
+        Head(text="Against", filtered=True),
+        Head(text="Ratio [95%]", number=True),
+        Head(text="Verdict", filtered=True),
+        Head(text="Records by block"),
+    )
+    lines = []
+    for section, one in found:
+        ratio = one.comparison
+        cells = (
+            *_case_cells(one.row.case, section.task.epochs, section.machine.name),
+            Cell(text=rate_text(one.row.summary), order=_median(one.row.summary.samples_per_second)),
+            Cell(text="reference" if ratio is None else entry_text(one.reference.case)),
+            Cell(
+                text=REFERENCE_TEXT if ratio is None else units.ratio(ratio) + (f" (run {one.run})" if one.run else ""),
+                order=1.0 if ratio is None else ratio.ratio,
+            ),
+            Cell(text="" if ratio is None else units.verdict(ratio), key="" if ratio is None else ratio.verdict),
+            Cell(text="", links=record_links(one.row.paths, results)),
+        )
+        lines.append(Line(cells=cells, machine=section.machine.fingerprint))
+    return _made(name, title, note, heads, lines, "No two frameworks were measured beside each other.")
+
+
+# --- studies ------------------------------------------------------------------------------------------------------
+
+
+def studies(found: Iterable[Studied], results: Path) -> Table:
+    """Every reading of every study, a row a subject and run."""
+    groups: dict[tuple[str, str, str, Case, str], list[Studied]] = defaultdict(list)
+    for path, record in found:
+        if record.status == "ok":
+            key = record.study, record.run, record.machine.fingerprint, record.case, record.machine.name
+            groups[key].append((path, record))
+    lines = []
+    for (study, run, machine, case, machine_name), group in sorted(groups.items(), key=lambda one: str(one[0])):
+        names = dict.fromkeys(reading.name for _, record in group for reading in record.readings)
+        for name in names:
+            readings = [r for _, record in group for r in record.readings if r.name == name]
+            values = [r.value for r in readings if r.value is not None]
+            median = statistics.median(values) if values else None
+            text = claims.quantity_text(median, readings[0].unit)
+            if len(values) > 1:
+                low, high = (claims.quantity_text(end, readings[0].unit) for end in (min(values), max(values)))
+                text += f" ({low}..{high}, n = {len(values)})"
+            reason = next((r.reason for r in readings if r.value is None and r.reason), None)
+            lines.append(
+                Line(
+                    cells=(
+                        Cell(text=study),
+                        Cell(text=case.entry, framework=case.framework),
+                        Cell(text=case.task),
+                        Cell(text=str(case.threads), order=case.threads),
+                        Cell(text=machine_name),
+                        Cell(text=name),
+                        Cell(text=text + (f" ({reason})" if median is None and reason else ""), order=median),
+                        Cell(text=run),
+                        Cell(text="", links=record_links((path for path, _ in group), results)),
+                    ),
+                    machine=machine,
+                )
+            )
+    return _made(
+        "studies",
+        "Studies",
+        "What claims need beside training trials; each subject and block in a process of its own. Medians with range.",
+        (
+            Head(text="Study", filtered=True),
+            Head(text="Subject", filtered=True),
+            Head(text="Task", filtered=True),
+            Head(text="Threads", number=True),
+            Head(text="Machine", filtered=True),
+            Head(text="Reading", filtered=True),
+            Head(text="Median (range, n)", number=True),
+            Head(text="Run", filtered=True),
+            Head(text="Records by block"),
+        ),
+        lines,
+        "No study has been run yet (`bench study`).",
+    )
+
+
+# --- what went wrong ----------------------------------------------------------------------------------------------
+
+
+def failures(
+    trials: Iterable[Record], found: Iterable[Studied], certificates: Iterable[Certified], results: Path
+) -> Table:
+    """Whatever was refused or failed, of every run: trials, certificates, studies."""
+    groups: dict[tuple[str, Case], list[Record]] = defaultdict(list)
+    machine_of: dict[tuple[str, Case], tuple[str, str]] = {}
+    for path, trial in trials:
+        if not counts(trial):
+            groups[trial.placement.run, trial.case].append((path, trial))
+            machine_of[trial.placement.run, trial.case] = trial.machine.fingerprint, trial.machine.name
+    lines = []
+    for key, group in groups.items():
+        for one in failures_of(group):
+            lines.append(
+                _failure("trial", one.case, machine_of[key], one.status, one.reason, record_links(one.paths, results))
+            )
+    for path, certificate in certificates:
+        if certificate.status != "ok":
+            machine = certificate.machine.fingerprint, certificate.machine.name
+            proof = (Link(text="certificate", href=href(path, results)),)
+            lines.append(
+                _failure("certificate", certificate.case, machine, certificate.status, certificate.reason, proof)
+            )
+    of_study: dict[tuple[str, Case, str, str, str], list[Studied]] = defaultdict(list)
+    for path, record in found:
+        if record.status != "ok":
+            of_study[record.study, record.case, record.run, record.status, record.reason or ""].append((path, record))
+    for (study, case, _, status, reason), records in of_study.items():
+        machine = records[0][1].machine.fingerprint, records[0][1].machine.name
+        links = record_links((path for path, _ in records), results)
+        lines.append(_failure(f"study {study}", case, machine, status, reason, links))
+    heads = (
+        Head(text="What", filtered=True),
+        Head(text="Entry", filtered=True),
+        Head(text="Task", filtered=True),
+        Head(text="Batch", number=True),
+        Head(text="Threads", number=True),
+        Head(text="Device", filtered=True),
+        Head(text="Machine", filtered=True),
+        Head(text="Status", filtered=True),
+        Head(text="Reason"),
+        Head(text="Records by block"),
+    )
+    return _made(
+        "failures",
+        "Failures and refusals",
+        "They enter no figure, and none is left out of this list.",
+        heads,
+        sorted(lines, key=lambda line: [cell.text for cell in line.cells]),
+        "Nothing failed and nothing was refused.",
+    )
+
+
+def _failure(
+    what: str, case: Case, machine: tuple[str, str], status: str, reason: str | None, links: tuple[Link, ...]
+) -> Line:
+    return Line(
+        cells=(
+            Cell(text=what),
+            Cell(text=entry_name(case), framework=case.framework),
+            Cell(text=case.task),
+            Cell(text=str(case.batch_size), order=case.batch_size),
+            Cell(text=str(case.threads), order=case.threads),
+            Cell(text=case.device),
+            Cell(text=machine[1]),
+            Cell(text=status),
+            Cell(text=escape.plain(reason or "no reason was recorded")),
+            Cell(text="", links=links),
+        ),
+        machine=machine[0],
+    )
+
+
+def disturbed(trials: Iterable[Record], results: Path) -> Table:
+    """Trials that count though something disturbed them."""
+    lines = [
+        Line(
+            cells=(
+                Cell(text=entry_name(trial.case), framework=trial.case.framework),
+                Cell(text=trial.case.task),
+                Cell(text=str(trial.case.batch_size), order=trial.case.batch_size),
+                Cell(text=str(trial.case.threads), order=trial.case.threads),
+                Cell(text=trial.machine.name),
+                Cell(text=trial.placement.run),
+                Cell(text="; ".join(trial.disturbances)),
+                Cell(text="", links=record_links([path], results)),
+            ),
+            machine=trial.machine.fingerprint,
+        )
+        for path, trial in trials
+        if counts(trial) and trial.disturbances
+    ]
+    heads = (
+        Head(text="Entry", filtered=True),
+        Head(text="Task", filtered=True),
+        Head(text="Batch", number=True),
+        Head(text="Threads", number=True),
+        Head(text="Machine", filtered=True),
+        Head(text="Run", filtered=True),
+        Head(text="What disturbed it"),
+        Head(text="Record by block"),
+    )
+    return _made(
+        "disturbed",
+        "Disturbed trials",
+        "They count all the same: to drop them would be to choose.",
+        heads,
+        lines,
+        "No trial was disturbed.",
+    )
+
+
+def by_run(
+    trials: Iterable[Record], found: Iterable[Studied], results: Path
+) -> dict[str, list[tuple[str, tuple[Link, ...]]]]:
+    """Every record: run -> what its records have in common -> a link to each."""
+    runs: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    everything: list[tuple[Path, Trial | StudyRecord]] = [*trials, *found]
+    for path, _ in sorted(everything, key=lambda one: str(one[0])):
+        runs[Path(os.path.relpath(path.parent, results)).as_posix()][series_of(path)].append(path)
+    return {
+        run: [(series, record_links(paths, results)) for series, paths in sorted(of.items())]
+        for run, of in sorted(runs.items())
+    }

@@ -1,0 +1,311 @@
+"""Material and verdicts -> results/index.html, and the plots as files. Pure.
+
+One file that asks the network for nothing and can be read without scripts: those sort, filter and draw anew what stands
+there already. Its policy (CSP) lets the browser run the scripts that it names by their hash, and no other.
+"""
+
+import base64
+import hashlib
+import importlib.util
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.claims import Claim, Judged, Observation
+from bench.material import Material
+from bench.publish import claims, escape, glance, listings, markdown, plots, sweeps, tables, units
+from bench.publish.glance import Choice
+from bench.publish.history import Shown
+from bench.publish.listings import Link, Table
+from bench.publish.plots import Figure
+from bench.publish.tables import Section
+from bench.record import Machine, Trial
+from bench.studying import StudyRecord
+
+_NEEDS = {"altair": "altair", "itables": "itables", "Jinja2": "jinja2", "vl-convert-python": "vl_convert"}
+MOST_LINKS = 24  # in a cell of evidence: what stands on more records names their runs, which are listed below
+
+_HERE = Path(__file__).parent
+_MAIN = ("torch", "tensorflow", "keras", "python")
+_MOST_CHARACTERS = 4000  # of any text; reasons of records are cut as in all tables, where they are put in
+_MARKS = {"supported": "✓", "refuted": "✗", "depends": "◐", "undecided": "?", "not measured here": "–"}
+_OUTCOME_MARKS = {"holds": "✓", "fails": "✗", "undecided": "?", "no figure": "–"}
+
+
+def missing() -> list[str]:
+    """The packages that the page needs and that are not installed: all are in the extra `report`."""
+    return [name for name, module in _NEEDS.items() if importlib.util.find_spec(module) is None]
+
+
+def files(
+    material: Material, results: Path, judged: Sequence[Judged], history: Sequence[Shown]
+) -> dict[Path, str | bytes]:
+    """The page and its plots, by path. The same records give the same bytes. Needs what `missing` names."""
+    sections, found = tables.sections(material.trials), sweeps.find(material.trials)
+    figures = plots.figures(sections, found, history)
+    pictures = {figure.name: plots.to_svg(figure.plots[0]) for figure in figures if figure.plots}
+    made: dict[Path, str | bytes] = {
+        results / "index.html": _page(material, results, sections, judged, figures, pictures)
+    }
+    for name, svg in pictures.items():
+        made[results / "plots" / f"{name}.svg"] = svg
+        made[results / "plots" / f"{name}.png"] = plots.to_png(svg)
+    return made
+
+
+# --- what the page says of a machine, a claim, an observation -----------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A machine: its facts, when and with what it measured, its verdicts, and what to take on it."""
+
+    machine: Machine
+    cores: str
+    days: str
+    versions: str
+    main_versions: str  # of the frameworks that the question is about, and Python
+    answers: tuple[str, ...]
+    tally: str
+    choices: tuple[Choice, ...]
+    verdicts: dict[str, Judged]  # by the claim's name
+
+    @property
+    def usual(self) -> str:
+        """The conditions of most choices, so that they need not be said of each."""
+        where = [glance.where_text(choice.shown) for choice in self.choices if choice.shown is not None]
+        return max(dict.fromkeys(where), key=where.count, default="")
+
+
+def _places(material: Material, judged: Sequence[Judged]) -> list[Place]:
+    """Every machine with trials or studies, that with the most records first."""
+    of: dict[str, list[Trial | StudyRecord]] = {}
+    measured: list[tuple[Path, Trial | StudyRecord]] = [*material.trials, *material.studies]
+    for _, record in measured:
+        of.setdefault(record.machine.fingerprint, []).append(record)
+    verdicts, choices = claims.by_machine(judged), glance.choices(material.trials, material.studies)
+    places = []
+    for fingerprint, records in sorted(of.items(), key=lambda one: (-len(one[1]), one[0])):
+        records.sort(key=lambda record: record.started_utc)
+        days = [record.started_utc[:10] for record in records]
+        seen = verdicts.get(fingerprint, [])
+        places.append(
+            Place(
+                machine=records[-1].machine,
+                cores=units.count(records[-1].machine.cores, "core"),
+                days=" to ".join(dict.fromkeys([days[0], days[-1]])),
+                versions=markdown.versions_facts(records),
+                main_versions=markdown.versions_facts(records, only=_MAIN),
+                answers=tuple(claims.answer_lines(seen)),
+                tally=claims.tally(seen) if seen else "",
+                choices=tuple(choices.get(fingerprint, ())),
+                verdicts={one.claim.name: one for one in seen},
+            )
+        )
+    return places
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """A row of an evidence table: its cells and the records, named by what they are of."""
+
+    cells: tuple[str, ...]
+    outcome: str
+    mark: str
+    records: tuple[tuple[str, tuple[Link, ...]], ...]
+
+
+def _evidence(o: Observation, results: Path) -> Evidence:
+    *cells, _ = claims.observation_texts(o)
+    return Evidence(
+        cells=tuple(cells),
+        outcome=claims.outcome_text(o),
+        mark=_OUTCOME_MARKS[o.outcome],
+        records=_records(o, results),
+    )
+
+
+def _records(o: Observation, results: Path) -> tuple[tuple[str, tuple[Link, ...]], ...]:
+    """Links to what an observation stands on, by subject; where that is much, to its runs in the page's own list."""
+    if len(o.paths) > MOST_LINKS:
+        runs = sorted({path.parent.name for path in o.paths})
+        return ((f"{len(o.paths)} records of", tuple(Link(text=run, href=f"#{_anchor(run)}") for run in runs)),)
+    sides: dict[str, list[Path]] = {}
+    for path in o.paths:
+        sides.setdefault(listings.series_of(path), []).append(path)
+    names = {series: _subject(series, o) for series in sides}
+    alike = len(set(names.values())) < len(names)  # the same subject under two conditions
+    return tuple(
+        (series if alike else names[series], listings.record_links(paths, results)) for series, paths in sides.items()
+    )
+
+
+def _subject(series: str, o: Observation) -> str:
+    words = series.split()
+    return next((who for who in (o.subject, o.against) if who in words), series)
+
+
+_RULES = {
+    "ratio": "holds where the 95% interval of how many times better the first is lies above {least}",
+    "exact": "holds where the first is better by more than the factor {least}; the figures are without chance",
+    "spread": "holds where the F interval of the ratio of the standard deviations lies above {least}",
+    "equivalent": "holds where the difference lies within ±{margin}, by two one-sided t-tests over paired seeds",
+    "same": "holds where all processes give one value",
+    "at-most": "holds where the mean's 95% interval lies under {limit}",
+    "failures": "holds where the 95% interval of the difference of the shares lies above 0",
+}
+
+
+def _rule(claim: Claim) -> list[str]:
+    """How a claim is decided: a line for each piece of evidence, and how many conditions must agree."""
+    lines = []
+    for e in claim.evidence:
+        limits = {
+            name: f"{value:g}" for name in ("least", "margin", "limit") if (value := getattr(e, name)) is not None
+        }
+        text = f"{e.what} ({e.measure}, {e.better} is better): {_RULES[e.kind].format(**limits)}"
+        lines.append(text + (f", and below {e.most:g}" if e.most is not None else ""))
+    share = "every condition" if claim.agree == 1 else f"{claim.agree:.0%} of the conditions"
+    return [*lines, f"{share} must agree"]
+
+
+def _anchor(run: str) -> str:
+    return "run-" + re.sub(r"[^A-Za-z0-9._-]+", "-", run)
+
+
+def _commands(sections: Iterable[Section], found: Iterable[sweeps.Sweep], material: Material) -> list[str]:
+    """What makes the records anew: each table that is shown, and the studies of each run."""
+    folded = list(found)
+    commands = [markdown.reproduce(s) for s in sections if s.rows and not sweeps.folded(s, folded)]
+    runs: dict[tuple[str, int], set[str]] = {}
+    for _, record in material.studies:
+        runs.setdefault((record.run, record.plan_seed), set()).add(record.study)
+    commands += [f"bench study {' '.join(sorted(names))} --seed {seed}" for (_, seed), names in sorted(runs.items())]
+    return list(dict.fromkeys(commands))
+
+
+# --- the text -----------------------------------------------------------------------------------------------------
+
+
+def _page(
+    material: Material,
+    results: Path,
+    sections: Sequence[Section],
+    judged: Sequence[Judged],
+    figures: Sequence[Figure],
+    pictures: dict[str, str],
+) -> str:
+    """The whole of index.html."""
+    from markupsafe import Markup
+
+    scripts = [_tables_script(), _plots_script(), (_HERE / "page.js").read_text(encoding="utf-8")]
+    places = _places(material, judged)
+    listed: list[Table] = [
+        listings.cases(sections, results),
+        *listings.compared(sections, results),
+        listings.studies(material.studies, results),
+    ]
+    text: str = (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            policy="default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+            "script-src " + " ".join(map(_hash, scripts)),
+            style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # ours
+            scripts=[Markup(script) for script in scripts],  # ours, and of packages
+            specs={plot.name: plot.spec for figure in figures for plot in figure.plots},
+            places=places,
+            topics=_topics(judged),
+            evidence=lambda o: _evidence(o, results),
+            evidence_heads=(*claims.OBSERVATION_HEADS, "Records by block"),
+            tables=listed,
+            figures=figures,
+            pictures={name: Markup(_inlined(svg)) for name, svg in pictures.items()},  # ours, its texts escaped by Vega
+            failures=[
+                listings.failures(material.trials, material.studies, material.certificates, results),
+                listings.disturbed(material.trials, results),
+            ],
+            unmeasured=[one for one in judged if one.machine is None],
+            withdrawn=[(one.entry, listings.record_links(one.paths, results)) for one in material.withdrawn],
+            runs=listings.by_run(material.trials, material.studies, results),
+            commands=_commands(sections, sweeps.find(material.trials), material),
+            marks=_MARKS,
+            frameworks=glance.FRAMEWORKS,
+            anchor=_anchor,
+            glance=glance,
+            claims=claims,
+            machine_facts=markdown.machine_facts,
+            rule=_rule,
+        )
+    )
+    return text
+
+
+def _topics(judged: Sequence[Judged]) -> dict[str, list[tuple[Claim, list[Judged]]]]:
+    """Topic -> its claims in order, each with its verdict on every machine."""
+    topics: dict[str, dict[str, tuple[Claim, list[Judged]]]] = {}
+    for one in judged:
+        topics.setdefault(one.claim.topic, {}).setdefault(one.claim.name, (one.claim, []))[1].append(one)
+    return {topic: list(of.values()) for topic, of in topics.items()}
+
+
+def _environment() -> Any:
+    """Templates whose every value is made plain and escaped."""
+    import jinja2
+
+    def plain(value: Any) -> Any:
+        return escape.plain(value, _MOST_CHARACTERS) if type(value) is str else value
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        finalize=plain,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:].rstrip(".")
+    environment.filters["code"] = _code
+    return environment
+
+
+def _code(text: str) -> Any:
+    """What stands between backticks as code, all of it escaped."""
+    from markupsafe import Markup
+
+    parts = escape.plain(text, _MOST_CHARACTERS).split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
+
+
+def _tables_script() -> str:
+    """DataTables, as itables ships it; it becomes a global, for modules in a page cannot import each other."""
+    import itables
+
+    bundle = (Path(itables.__file__).parent / "html" / "dt_bundle.js").read_text(encoding="utf-8")
+    name = re.search(r"(?:export\{|,)([\w$]+) as jQuery[,}]", bundle)
+    if name is None:
+        raise RuntimeError("itables: its bundle exports no jQuery; take the version of constraints.txt")
+    return _whole(f"{bundle}\nwindow.DataTable = {name[1]}.fn.dataTable;\n")
+
+
+def _plots_script() -> str:
+    """Vega, Vega-Lite and vega-embed, as vl-convert ships them."""
+    import vl_convert
+
+    return _whole(str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=plots.VEGA_LITE)))
+
+
+def _whole(script: str) -> str:
+    """The script written so that nothing in it can end its own element: in strings and expressions it says the same."""
+    return re.sub(r"<(?=/script|!--)", r"\\x3c", script, flags=re.IGNORECASE)
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _inlined(svg: str) -> str:
+    """The picture as an element of the page, as wide as its place."""
+    return re.sub(r'^<svg [^>]*viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" class="static" aria-hidden="true">', svg)

@@ -1,0 +1,578 @@
+"""Sections, sweeps, history -> figures: Vega-Lite charts, and their SVG and PNG. Pure.
+
+A figure without data is not drawn and says why. One colour a framework, the same in every figure; entries of one
+framework are told apart by shape and by their names.
+"""
+
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from bench.attribution import LEAST_SIZES, Fit, seconds_per_step
+from bench.publish import sweeps, units
+from bench.publish.history import Shown
+from bench.publish.history import title as history_title
+from bench.publish.sweeps import Sweep
+from bench.publish.tables import REFERENCE, Section, entry_text
+from bench.record import Case, Trial
+from bench.stats import TIE_BAND, counts, half_width, spread
+from bench.task import is_shipped
+
+# Okabe and Ito 2008: told apart by people with any kind of colour vision, and on white and on black.
+COLOURS = {
+    "PyTorch": "#D55E00",
+    "TensorFlow": "#0072B2",
+    "Keras": "#CC79A7",
+    "JAX": "#009E73",
+    "NumPy": "#56B4E9",
+    "scikit-learn": "#E69F00",
+}
+OTHER_COLOUR = "#808080"
+INK, GRID = "#1b1f24", "#d8dee4"  # the page's style sheet puts others in their place where it is dark
+LEGEND_COLUMNS = 3  # the page's script takes 2 where it is narrow
+NAMES = {
+    "torch": "PyTorch",
+    "tensorflow": "TensorFlow",
+    "keras": "Keras",
+    "jax": "JAX",
+    "numpy": "NumPy",
+    "sklearn": "scikit-learn",
+}
+
+FONT = "Liberation Sans, Arial, Helvetica, sans-serif"  # the first is in vl-convert, so that files are alike everywhere
+STATIC_WIDTH = 720  # pixels, of the files; in the page a chart is as wide as its place
+LINE_POINTS = 24  # of a fitted line: on logarithmic axes it is a curve
+VEGA_LITE = "6.4"
+
+Spec = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """One chart. name: of its files, without the ending. label: what tells it from others of its figure."""
+
+    name: str
+    label: str
+    description: str
+    spec: Spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """Charts of one kind. why: why there is none, where there is none."""
+
+    name: str
+    title: str
+    note: str
+    plots: tuple[Plot, ...]
+    why: str = ""
+
+
+def figures(sections: Sequence[Section], found: Sequence[Sweep], history: Sequence[Shown]) -> list[Figure]:
+    """Every figure of the page, in order. Sections that a sweep's table stands for have no charts of their own."""
+    shown = [s for s in sections if s.rows and not sweeps.folded(s, found)]
+    shown.sort(key=lambda s: (not is_shipped(s.task), -len(s.rows)))  # the fullest first; sort keeps the rest in order
+    several = len({s.machine.fingerprint for s in sections}) > 1
+    batches, widths, threads = ([s for s in found if s.kind == kind] for kind in ("batch-size", "width", "threads"))
+
+    def by_section(make: Callable[[Section], Spec | None], name: str) -> tuple[Plot, ...]:
+        return tuple(
+            Plot(name=f"{name}_{_section_name(s)}", label=label, description=f"{name}: {label}", spec=spec)
+            for s in shown
+            for spec, label in [(make(s), _section_label(s, machine=several))]
+            if spec is not None
+        )
+
+    def by_sweep(make: Callable[[Sweep], Spec | None], name: str, of: Sequence[Sweep]) -> tuple[Plot, ...]:
+        return tuple(
+            Plot(name=f"{name}_{_sweep_name(s)}", label=label, description=f"{name}: {label}", spec=spec)
+            for s in of
+            for spec, label in [(make(s), sweeps.title(s) + (f", {s.machine.name}" if several else ""))]
+            if spec is not None
+        )
+
+    return [
+        Figure(
+            name="throughput",
+            title="Throughput",
+            note="Samples a second in steady state: the bar is the median over trials, the line their range.",
+            plots=by_section(throughput, "throughput"),
+            why="no trial counts",
+        ),
+        Figure(
+            name="ratios",
+            title=f"Throughput beside {REFERENCE}",
+            note=f"Ratio of samples/s to {REFERENCE} in the same blocks of the same run, with its 95% interval. "
+            "The band is a tie (±1%).",
+            plots=by_section(ratios, "ratios"),
+            why=f"no entry has run in the same blocks as {REFERENCE}",
+        ),
+        Figure(
+            name="batch",
+            title="Time of a step over the batch size",
+            note="Dots are medians, lines the fit overhead + work × batch size. A dashed rule is where a line of "
+            "PyTorch and one of TensorFlow cross; there is one only where both ends of the range are told apart.",
+            plots=by_sweep(over_sizes, "batch", batches),
+            why=f"a sweep needs {LEAST_SIZES} batch sizes in one run (`bench run --batch-size`)",
+        ),
+        Figure(
+            name="widths",
+            title="Time of a step over the width",
+            note="Dots are medians; the width is that of both hidden layers.",
+            plots=by_sweep(over_sizes, "widths", widths),
+            why=f"a sweep needs {LEAST_SIZES} widths in one run (`bench run --width`)",
+        ),
+        Figure(
+            name="threads",
+            title="Samples a second over threads",
+            note="Dots are medians, bars the range; the thin lines are N times the speed of the fewest threads.",
+            plots=by_sweep(over_threads, "threads", threads),
+            why="a sweep needs 2 numbers of threads in one run (`bench run --threads`)",
+        ),
+        Figure(
+            name="accuracy",
+            title="Accuracy over training time",
+            note="Test accuracy after each epoch, mean over trials, at the median of the training seconds until then; "
+            "evaluation is not counted. The first step, with what is compiled for it, is.",
+            plots=by_section(accuracy, "accuracy"),
+            why="no trial counts",
+        ),
+        Figure(
+            name="memory",
+            title="Memory",
+            note="Resident memory of the process, medians. The whole bar is the peak in training, its dark part what "
+            "is resident after the import.",
+            plots=by_section(memory, "memory"),
+            why="no trial has its memory",
+        ),
+        Figure(
+            name="history",
+            title="History",
+            note="Each point is one run: the ratio of a case to a pinned reference, with its 95% interval.",
+            plots=tuple(_history(one) for one in history if len(one.series.points) > 1),
+            why="a series needs two runs"
+            + (f", and each of {len(history)} has one" if history else "; none is kept (`bench history`)"),
+        ),
+    ]
+
+
+# --- charts -------------------------------------------------------------------------------------------------------
+
+
+def throughput(section: Section) -> Spec | None:
+    """Bars of medians with the range of the trials."""
+    import altair as alt
+
+    rows = [
+        {
+            **_who(row.case),
+            "median": seen.median,
+            "least": seen.least,
+            "greatest": seen.greatest,
+            "told": units.rate_spread(seen),
+        }
+        for row in section.rows
+        for seen in [row.summary.samples_per_second]
+        if seen is not None
+    ]
+    if not rows:
+        return None
+    rows.sort(key=lambda row: -row["median"])
+    y = alt.Y("entry:N", sort=[row["entry"] for row in rows], title=None)
+    tooltip = [alt.Tooltip("entry:N"), alt.Tooltip("told:N", title="samples/s")]
+    base = alt.Chart(_data(rows))
+    bars = base.mark_bar(height={"band": 0.62}).encode(
+        y=y, x=alt.X("median:Q", title="samples/s", axis=_axis("~s")), color=_colour(rows), tooltip=tooltip
+    )
+    ranges = base.mark_rule(strokeWidth=2, color=INK).encode(y=y, x="least:Q", x2="greatest:Q", tooltip=tooltip)
+    return _spec(alt.layer(bars, ranges), height=_row_height(rows))
+
+
+def ratios(section: Section) -> Spec | None:
+    """Ratios to the reference with their intervals, on a logarithmic axis."""
+    import altair as alt
+
+    rows = [
+        {
+            **_who(row.case),
+            "ratio": of.ratio,
+            "low": of.interval[0] if of.interval else of.ratio,
+            "high": of.interval[1] if of.interval else of.ratio,
+            "told": units.ratio(of),
+            "verdict": units.verdict(of),
+        }
+        for row in section.rows
+        for of in [row.comparison]
+        if of is not None and of.ratio is not None
+    ]
+    if not rows:
+        return None
+    rows.sort(key=lambda row: -row["ratio"])
+    y = alt.Y("entry:N", sort=[row["entry"] for row in rows], title=None)
+    scale = alt.Scale(type="log", nice=False, padding=12)
+    x = alt.X("ratio:Q", title=f"times the samples/s of {REFERENCE}", scale=scale, axis=_axis("~g"))
+    tooltip = [alt.Tooltip("entry:N"), alt.Tooltip("told:N", title="ratio"), alt.Tooltip("verdict:N")]
+    base = alt.Chart(_data(rows))
+    band = [{"low": math.exp(-TIE_BAND), "high": math.exp(TIE_BAND)}]
+    tie = alt.Chart(_data(band)).mark_rect(opacity=0.25, color=OTHER_COLOUR).encode(x="low:Q", x2="high:Q")
+    intervals = base.mark_rule(strokeWidth=2).encode(y=y, x="low:Q", x2="high:Q", color=_colour(rows), tooltip=tooltip)
+    points = base.mark_point(filled=True, size=64, opacity=1).encode(y=y, x=x, color=_colour(rows), tooltip=tooltip)
+    return _spec(alt.layer(tie, intervals, points), height=_row_height(rows))
+
+
+def over_sizes(sweep: Sweep) -> Spec | None:
+    """Times of a step over batch sizes or widths, with fitted lines and where PyTorch and TensorFlow cross."""
+    import altair as alt
+
+    batch = sweep.kind == "batch-size"
+    if len(sweep.points) < LEAST_SIZES:
+        return None
+    points: list[Spec] = []
+    lines: list[Spec] = []
+    for one in sweep.entries:
+        for size in sweep.points:
+            of = spread(seconds_per_step(t) for t in one.trials if sweeps.point_of(t, sweep.kind) == size)
+            if of is not None:
+                told = f"{units.micro(of.median)} µs (n = {of.n})"
+                points.append({**_who(one.case), "size": size, "micro": of.median * 1e6, "told": told})
+        if batch and isinstance(one.fit, Fit):
+            low, high = (math.log(end) for end in (sweep.points[0], sweep.points[-1]))
+            for step in range(LINE_POINTS + 1):
+                at = math.exp(low + (high - low) * step / LINE_POINTS)
+                seconds = one.fit.predict(at).mean
+                if seconds is not None and seconds > 0:
+                    lines.append({**_who(one.case), "size": at, "micro": seconds * 1e6})
+    crossings = [
+        {"size": one.at, "told": sweeps.crossover_text(one, sweep)}
+        for one in (sweeps.crossovers(sweep) if batch else [])
+        if one.at is not None and {one.a.framework, one.b.framework} == {"torch", "tensorflow"}
+    ]
+    log = alt.Scale(type="log", nice=False, padding=10)
+    ticks = alt.Axis(values=list(sweep.points), format="d", grid=False)
+    x = alt.X("size:Q", title="batch size" if batch else "width of the hidden layers", scale=log, axis=ticks)
+    y = alt.Y("micro:Q", title="µs a step", scale=log, axis=_axis("~s"))
+    colour, shape = _entry_colour(points), _shape(points)
+    tooltip = [alt.Tooltip("entry:N"), alt.Tooltip("size:Q", title="size"), alt.Tooltip("told:N", title="step")]
+    base = alt.Chart(_data(points))
+    layers: list[alt.Chart] = []
+    if crossings:
+        rules = alt.Chart(_data(crossings)).mark_rule(strokeDash=[4, 4], color=OTHER_COLOUR)
+        layers.append(rules.encode(x="size:Q", tooltip=alt.Tooltip("told:N", title="crossover")))
+    drawn = alt.Chart(_data(lines)) if lines else base
+    layers.append(drawn.mark_line(strokeWidth=1.5).encode(x=x, y=y, color=colour, detail="entry:N"))
+    layers.append(
+        base.mark_point(filled=True, size=55, opacity=1).encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip)
+    )
+    return _spec(alt.layer(*layers), height=320)
+
+
+def over_threads(sweep: Sweep) -> Spec | None:
+    """Rates over threads beside what as many times the speed of the fewest would be."""
+    import altair as alt
+
+    rows: list[Spec] = []
+    for one in sweep.entries:
+        known = sorted(one.efficiencies, key=lambda seen: seen.threads)
+        for seen in known:
+            rows.append(
+                {
+                    **_who(one.case),
+                    "threads": seen.threads,
+                    "median": seen.rate.median,
+                    "least": seen.rate.least,
+                    "greatest": seen.rate.greatest,
+                    "ideal": known[0].rate.median * seen.threads / known[0].threads,
+                    "told": units.rate_spread(seen.rate),
+                }
+            )
+    if not rows:
+        return None
+    x = alt.X(
+        "threads:Q",
+        title="threads",
+        scale=alt.Scale(padding=16, nice=False, zero=False),
+        axis=alt.Axis(values=list(sweep.points), format="d", grid=False),
+    )
+    y = alt.Y("median:Q", title="samples/s", axis=_axis("~s"))
+    colour = _entry_colour(rows)
+    tooltip = [alt.Tooltip("entry:N"), alt.Tooltip("threads:Q"), alt.Tooltip("told:N", title="samples/s")]
+    base = alt.Chart(_data(rows))
+    return _spec(
+        alt.layer(
+            base.mark_line(strokeWidth=1, opacity=0.45).encode(x=x, y="ideal:Q", color=colour, detail="entry:N"),
+            base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, detail="entry:N"),
+            base.mark_rule(strokeWidth=1.5).encode(x=x, y="least:Q", y2="greatest:Q", color=colour),
+            base.mark_point(filled=True, size=60, opacity=1).encode(
+                x=x, y=y, color=colour, shape=_shape(rows), tooltip=tooltip
+            ),
+        ),
+        height=300,
+    )
+
+
+def accuracy(section: Section) -> Spec | None:
+    """Test accuracy after each epoch over the seconds of training until then."""
+    import altair as alt
+
+    rows: list[Spec] = []
+    for row in section.rows:
+        courses = [_course(trial) for trial in row.trials if counts(trial)]
+        for epoch in range(min(map(len, courses), default=0)):
+            at = spread(course[epoch][0] for course in courses)
+            reached = math.fsum(course[epoch][1] for course in courses) / len(courses)
+            if at is not None:
+                told = f"{units.percent(reached)} after {units.seconds(at.median)}"
+                rows.append(
+                    {**_who(row.case), "seconds": at.median, "accuracy": reached, "epoch": epoch + 1, "told": told}
+                )
+    if not rows:
+        return None
+    x = alt.X(
+        "seconds:Q",
+        title="seconds of training",
+        scale=alt.Scale(type="log", nice=False, padding=10),
+        axis=_axis("~g"),
+    )
+    y = alt.Y(
+        "accuracy:Q", title="test accuracy", scale=alt.Scale(zero=False), axis=alt.Axis(format=".1%", tickCount=6)
+    )
+    tooltip = [alt.Tooltip("entry:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("told:N", title="reached")]
+    base = alt.Chart(_data(rows))
+    order = alt.Order("epoch:Q")
+    return _spec(
+        alt.layer(
+            base.mark_line(strokeWidth=1.5, opacity=0.8).encode(
+                x=x, y=y, color=_entry_colour(rows), detail="entry:N", order=order
+            ),
+            base.mark_point(filled=True, size=40, opacity=1).encode(
+                x=x, y=y, color=_entry_colour(rows), shape=_shape(rows), tooltip=tooltip
+            ),
+        ),
+        height=340,
+    )
+
+
+def _course(trial: Trial) -> list[tuple[float, float]]:
+    """Seconds of training until the end of each epoch, and the accuracy then."""
+    epochs = trial.measurements.epochs if trial.measurements else []
+    seconds = accumulate(epoch.first_batch_seconds + epoch.window_seconds for epoch in epochs)
+    return [(at, epoch.test_accuracy) for at, epoch in zip(seconds, epochs, strict=True)]
+
+
+def memory(section: Section) -> Spec | None:
+    """Bars of the peak in training, what the import took marked in them."""
+    import altair as alt
+
+    rows: list[Spec] = []
+    for row in section.rows:
+        peak, imported = row.summary.peak_training_bytes, row.summary.after_import
+        if peak is not None:
+            resident = None if imported is None else imported.rss_bytes.median
+            rows.append(
+                {
+                    **_who(row.case),
+                    "peak": peak.median / units.MIB,
+                    "import": None if resident is None else resident / units.MIB,
+                    "told": f"{units.mebibytes(peak.median)}, after import {units.mebibytes(resident)}",
+                }
+            )
+    if not rows:
+        return None
+    rows.sort(key=lambda row: row["peak"])
+    y = alt.Y("entry:N", sort=[row["entry"] for row in rows], title=None)
+    x = alt.X("peak:Q", title="MiB", axis=_axis(",d"))
+    tooltip = [alt.Tooltip("entry:N"), alt.Tooltip("told:N", title="peak")]
+    base = alt.Chart(_data(rows))
+    return _spec(
+        alt.layer(
+            base.mark_bar(height={"band": 0.62}, opacity=0.45).encode(y=y, x=x, color=_colour(rows), tooltip=tooltip),
+            base.mark_bar(height={"band": 0.62}).encode(y=y, x="import:Q", color=_colour(rows), tooltip=tooltip),
+        ),
+        height=_row_height(rows),
+    )
+
+
+def _history(one: Shown) -> Plot:
+    """Ratios of a series over its runs, its changes as rules."""
+    import altair as alt
+
+    series, rows = one.series, []
+    for index, point in enumerate(series.points):
+        half = half_width(point.standard_error * math.sqrt(point.line.n), point.line.n)
+        rows.append(
+            {
+                **_who(series.line.case),
+                "run": f"{index + 1}",
+                "commit": point.line.commit[:12],
+                "ratio": math.exp(point.log_ratio),
+                "low": math.exp(point.log_ratio - half),
+                "high": math.exp(point.log_ratio + half),
+            }
+        )
+    changes = [{"run": f"{change.index + 1}", "told": f"{100 * (change.ratio - 1):+.1f} %"} for change in one.changes]
+    x = alt.X("run:O", title="run", sort=[row["run"] for row in rows], axis=alt.Axis(labelAngle=0))
+    y = alt.Y("ratio:Q", title=f"times {series.reference}", scale=alt.Scale(zero=False), axis=_axis("~g"))
+    tooltip = [alt.Tooltip("commit:N"), alt.Tooltip("ratio:Q", format=".4")]
+    base = alt.Chart(_data(rows))
+    layers = [
+        base.mark_rule(strokeWidth=1.5).encode(x=x, y="low:Q", y2="high:Q", color=_colour(rows)),
+        base.mark_point(filled=True, size=50, opacity=1).encode(x=x, y=y, color=_colour(rows), tooltip=tooltip),
+    ]
+    if changes:
+        rules = alt.Chart(_data(changes)).mark_rule(strokeDash=[4, 4], color=OTHER_COLOUR)
+        layers.insert(0, rules.encode(x=x, tooltip=alt.Tooltip("told:N", title="change")))
+    label = history_title(series)
+    return Plot(
+        name=f"history-page_{series.key}",
+        label=label,
+        description=f"history: {label}",
+        spec=_spec(alt.layer(*layers), height=260),
+    )
+
+
+# --- what charts share --------------------------------------------------------------------------------------------
+
+
+def _who(case: Case) -> Spec:
+    return {"entry": entry_text(case), "framework": NAMES.get(case.framework, case.framework)}
+
+
+def _data(rows: Iterable[Spec]) -> Any:
+    import altair as alt
+
+    return alt.Data(values=list(rows))
+
+
+def _axis(form: str) -> Any:
+    import altair as alt
+
+    return alt.Axis(format=form, tickCount=6)
+
+
+def _colour(rows: Iterable[Spec]) -> Any:
+    """The frameworks that are there, in the order of COLOURS, others in grey behind them."""
+    import altair as alt
+
+    there = {row["framework"] for row in rows}
+    known = [name for name in COLOURS if name in there]
+    domain = known + sorted(there - set(known))
+    colours = [COLOURS.get(name, OTHER_COLOUR) for name in domain]
+    return alt.Color("framework:N", scale=alt.Scale(domain=domain, range=colours), title=None)
+
+
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
+
+
+def _shape(rows: Iterable[Spec]) -> Any:
+    """A shape for each entry, counted anew in each framework, whose colour tells it from the others'."""
+    import altair as alt
+
+    shapes: dict[str, str] = {}
+    counted: dict[str, int] = defaultdict(int)
+    for framework, entry in _entries(rows):
+        shapes[entry] = _SHAPES[counted[framework] % len(_SHAPES)]
+        counted[framework] += 1
+    return alt.Shape("entry:N", scale=alt.Scale(domain=list(shapes), range=list(shapes.values())), title=None)
+
+
+def _entry_colour(rows: Iterable[Spec]) -> Any:
+    """The framework's colour for each entry: with `_shape` it makes one legend."""
+    import altair as alt
+
+    colours = {entry: COLOURS.get(framework, OTHER_COLOUR) for framework, entry in _entries(rows)}
+    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
+    return alt.Color("entry:N", scale=scale, title=None, legend=alt.Legend(orient="bottom"))
+
+
+def _entries(rows: Iterable[Spec]) -> list[tuple[str, str]]:
+    """Framework and entry, the frameworks in the order of COLOURS."""
+    order = list(COLOURS)
+    found = dict.fromkeys((row["framework"], row["entry"]) for row in rows)
+    return sorted(found, key=lambda one: order.index(one[0]) if one[0] in order else len(order))
+
+
+def _row_height(rows: Sequence[Spec]) -> int:
+    return 24 * len(rows) + 8
+
+
+def _spec(chart: Any, *, height: int) -> Spec:
+    """The chart as a document, its keys in order, its data in it; as wide as its place."""
+    import altair as alt
+
+    made = chart.properties(
+        width="container", height=height, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
+    )
+    made = (
+        made.configure(font=FONT, background="transparent")
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
+            labelLimit=220,
+            labelColor=INK,
+            titleColor=INK,
+            domain=False,
+            ticks=False,
+            labelPadding=6,
+            gridColor=GRID,
+        )
+        .configure_legend(
+            orient="top", columns=LEGEND_COLUMNS, labelFontSize=12, labelLimit=220, labelColor=INK, symbolOpacity=1
+        )
+    )
+    return dict(json.loads(json.dumps(made.to_dict(), sort_keys=True)))
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")
+
+
+def _section_name(section: Section) -> str:
+    task, precision = section.task, "" if section.precision == "ieee" else f"_{section.precision}"
+    return _safe(
+        f"{task.name}_b{task.batch_size}_e{task.epochs}_t{section.threads}{precision}_{section.machine.name}"
+        f"_{task.fingerprint[:6]}"
+    )
+
+
+def _section_label(section: Section, *, machine: bool) -> str:
+    task = section.task
+    text = (
+        f"{task.name}, batch {task.batch_size}, {units.count(task.epochs, 'epoch')}, "
+        f"{units.count(section.threads, 'thread')}"
+    )
+    text += "" if section.precision == "ieee" else f", {section.precision}"
+    return text + (f", {section.machine.name}" if machine else "")
+
+
+def _sweep_name(sweep: Sweep) -> str:
+    threads = "" if sweep.threads is None else f"_t{sweep.threads}"
+    return _safe(f"{sweep.base}_{sweep.device}{threads}_b{sweep.task.batch_size}_{sweep.machine.name}_{sweep.run}")
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+def to_svg(plot: Plot) -> str:
+    """The chart as a file has it: with its label, on white, as wide as the files are."""
+    import vl_convert
+
+    title = {"text": plot.label, "anchor": "start", "fontSize": 13, "color": INK}
+    return str(
+        vl_convert.vegalite_to_svg(
+            vl_spec=plot.spec | {"width": STATIC_WIDTH, "title": title, "background": "white"}, vl_version=VEGA_LITE
+        )
+    )
+
+
+def to_png(svg: str) -> bytes:
+    """The picture of an SVG."""
+    import vl_convert
+
+    return bytes(vl_convert.svg_to_png(svg))
