@@ -175,9 +175,9 @@ def test_a_worker_that_is_ended_at_its_limit_takes_what_serves_with_it(
 ) -> None:
     """The record says that its time ran out, and no process is left."""
     monkeypatch.setenv("HANGS_PID_FILE", str(tmp_path / "pid"))
-    found = record(entry("hangs"), limit_seconds=10)
+    found = record(entry("hangs"), limit_seconds=15)
 
-    assert ("timed-out", "was still running after its limit of 10 s") == (found.status, found.reason)
+    assert ("timed-out", "was still running after its limit of 15 s") == (found.status, found.reason)
     assert gone(int((tmp_path / "pid").read_text()))
 
 
