@@ -27,8 +27,8 @@ def versions() -> Mapping[str, str]:
 def save(name: str, trainer: Trainer, folder: Path) -> None:
     """Write what serving `name` needs into the empty folder; all formats take any number of images at once."""
     network = trainer.network.eval()
-    # An example: of two images, as one would be taken for a fixed number; a copy, as torch.export.save keeps the example
-    # with all the memory that it is a view of.
+    # An example: of two images, as one would be taken for a fixed number; a copy, as torch.export.save keeps all the
+    # memory that the example is a view of.
     images = trainer.images[:2].clone()
     # torch.export reads the older setting of TF32, which raises (2.13) where it is not what the newer one says.
     torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.fp32_precision == "tf32"
