@@ -108,7 +108,9 @@ def measure(module: ModuleType, request: WorkerRequest, settings: Settings) -> l
     `refused.M`: an exception before the end of the first step. Of those refused: `names_line.M`, the printed traceback
     has the line that is marked in the script; `names_culprit.M`, the message has a word of the table. Of those trained
     on: `warned.M`, a Python warning that the plain script does not give; `losses_differ.M`, from the plain script's.
-    `silent_harm` counts the mistakes that were trained on without a warning, with other losses.
+    `silent_harm` counts the mistakes that were trained on without a warning, with other losses. As subjects differ in
+    what can be made: `refused_share` and `silent_harm_share` of those made, `names_line_share` and
+    `names_culprit_share` of those refused.
 
     Raises ContractBroken where the plain script does not train, or a mistake is missing or not marked once.
     """
@@ -196,6 +198,15 @@ def _sums(readings: list[Reading]) -> Iterator[Reading]:
         yield Reading(name=question, unit="1", value=len(names_of))
     silent = yes["losses_differ"] - yes["warned"]
     yield Reading(name="silent_harm", unit="1", value=len(silent), text=", ".join(sorted(silent)) or None)
+    made, refused = sum(value[f"refused.{m.name}"] is not None for m in MISTAKES), len(yes["refused"])
+    for name, part, whole, of in (
+        ("refused_share", refused, made, "made"),
+        ("names_line_share", len(yes["names_line"]), refused, "refused"),
+        ("names_culprit_share", len(yes["names_culprit"]), refused, "refused"),
+        ("silent_harm_share", len(silent), made, "made"),
+    ):
+        share = part / whole if whole else None
+        yield Reading(name=name, unit="1", value=share, reason=None if whole else f"no mistake was {of}")
 
 
 def marked_line(script: type) -> int:

@@ -140,6 +140,10 @@ def test_the_sums_count_what_could_be_made(tmp_path: Path) -> None:
         "warned": 1,
         "losses_differ": 2,
         "silent_harm": 1,
+        "refused_share": 2 / 6,
+        "names_line_share": 1 / 2,
+        "names_culprit_share": 1 / 2,
+        "silent_harm_share": 1 / 6,
     } == sums
     assert "silent" == found["silent_harm"].text
 
