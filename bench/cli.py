@@ -46,7 +46,8 @@ from bench.probes.available import availability
 from bench.probes.gpu import choose, list_gpus
 from bench.probes.machine import read_machine
 from bench.probes.source import read_source
-from bench.record import Case, Plan, Trial
+from bench.record import Case, Certificate, Plan, Trial
+from bench.studying import StudyRecord
 from bench.task import load_task, shipped_tasks
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # Typer carries its own click and exports only leaves
@@ -595,15 +596,17 @@ def _certify_mutations(frameworks: list[str], results: Path, *, as_json: bool) -
         raise typer.Exit(1)
 
 
+DOCUMENTS: dict[str, type[record.Value]] = {"trial": Trial, "certificate": Certificate, "study": StudyRecord}
+
+
 @app.command()
 def schema(
-    document: Annotated[str, typer.Argument(help="trial or certificate.")] = "trial",
+    document: Annotated[str, typer.Argument(help=f"{', '.join(DOCUMENTS)}.")] = "trial",
 ) -> None:
     """Print the JSON Schema of a record."""
-    if document not in ("trial", "certificate"):
-        raise InputError(f"bench schema {document!r}: no such record; take trial or certificate")
-    found = record.schema_of("certificate" if document == "certificate" else "trial")
-    out(json.dumps(found, indent=1, sort_keys=True))
+    if document not in DOCUMENTS:
+        raise InputError(f"bench schema {document!r}: no such record; take {' or '.join(DOCUMENTS)}")
+    out(json.dumps(record.schema_of(document, DOCUMENTS[document]), indent=1, sort_keys=True))
 
 
 app.command("claims")(claims_)

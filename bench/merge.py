@@ -10,14 +10,17 @@ from pathlib import Path
 
 from bench import store
 from bench.errors import InputError
-from bench.record import Certificate, Plan, Suite, Trial, read_value
+from bench.record import Certificate, Plan, Suite, Trial, Value, read_value
+from bench.studying import StudyPlan, StudyRecord
 
 # What a file must be, by its name; others (overhead, gate, doctor) are copied as they are.
-_KINDS: tuple[tuple[str, type[Trial] | type[Certificate] | type[Suite] | type[Plan]], ...] = (
+_KINDS: tuple[tuple[str, type[Value]], ...] = (
     (r"block-.*\.json", Trial),
     (r"certificate_.*\.json", Certificate),
     (r"mutations-.*\.json", Suite),
     (r"plan\.json", Plan),
+    (r"study_.*\.json", StudyRecord),
+    (r"study-plan\.json", StudyPlan),
 )
 
 

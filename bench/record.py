@@ -550,10 +550,9 @@ def read_value(kind: type[T], path: Path) -> T:
         raise InputError(f"{path}: is no whole record ({error}); restore the file") from None
 
 
-def schema_of(document: Literal["trial", "certificate"]) -> dict[str, Any]:
+def schema_of(name: str, kind: type[Value]) -> dict[str, Any]:
     """JSON Schema (2020-12) of a record, as shipped in bench/schema/."""
-    kind = Trial if document == "trial" else Certificate
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"evenhand/{document}/{SCHEMA_VERSION}",
+        "$id": f"evenhand/{name}/{SCHEMA_VERSION}",
     } | TypeAdapter(kind).json_schema()

@@ -11,7 +11,8 @@ import numpy as np
 from bench.certificate import LIMITS
 from bench.contract import ENTRIES, Data, Settings
 from bench.flops import flops_per_sample, products
-from bench.record import Certificate, Figure, Machine, Status, Trial
+from bench.record import Certificate, Figure, Machine, Reading, Status, Trial
+from bench.studying import StudyRecord
 from bench.task import Task, load_task
 
 MIB = 1024 * 1024
@@ -300,3 +301,34 @@ def make_certificate(*, faults: list[str] | None = None, host_reads: list[str] |
             "worker_seconds": 5.0,
         }
     )
+
+
+def make_study(name: str, subject: str, block: int, **values: float | None) -> tuple[Path, StudyRecord]:
+    """A record of a study with these readings."""
+    trial = make_trial(subject, block, task=make_task(name="mlp-tiny"))
+    readings = [
+        Reading(name=k, unit="bytes", value=v, reason=None if v is not None else "unknown") for k, v in values.items()
+    ]
+    record = StudyRecord(
+        study=name,
+        run="run-s",
+        plan_seed=0,
+        block=block,
+        position=0,
+        case=trial.case,
+        task=trial.task,
+        training_seed=block,
+        status="ok",
+        reason=None,
+        readings=readings,
+        versions=trial.versions,
+        implementation_sha256=None,
+        machine=trial.machine,
+        source=trial.source,
+        cores=[1],
+        load_before=0.0,
+        time_limit_seconds=60,
+        started_utc="2026-01-02T03:00:00Z",
+        worker_seconds=1,
+    )
+    return Path(f"raw/run-s/study_{name}_{subject}_{block}.json"), record

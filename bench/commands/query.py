@@ -1,4 +1,4 @@
-"""`bench query`: SQL over the trials, through DuckDB. The table `trials` has the columns of `bench export`."""
+"""`bench query`: SQL over the records, through DuckDB. The table `trials` has the columns of `bench export`."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bench import store
+from bench import store, studying
 from bench.commands.common import JsonOption, ResultsOption, out, stdout
 from bench.errors import InputError
 from bench.publish import escape, exports
@@ -19,7 +19,9 @@ def query(
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV on standard output.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask the records by SQL: one table, `trials`, a row a trial, whether it counts or not (docs/schema.md)."""
+    """Ask the records by SQL (docs/schema.md): `trials`, a row a trial, whether it counts or not; `readings`, a row a
+    reading of a study.
+    """
     if as_csv and as_json:
         raise InputError("--csv and --json: take one of them")
     try:
@@ -29,12 +31,16 @@ def query(
     frame = exports.frame(store.read_trials(results))
     with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as connection:
         connection.register("trials", frame)
+        connection.register("readings", exports.readings(studying.read_studies(results)))
         try:
             answer = connection.execute(sql).df()
         except duckdb.Error as error:
             columns = ", ".join(frame.columns)
             cause = " ".join(str(error).split())
-            raise InputError(f"bench query: {cause[:300]}; the table trials has the columns {columns}") from None
+            raise InputError(
+                f"bench query: {cause[:300]}; the table trials has the columns {columns}; the table readings has "
+                f"{', '.join(exports.READING_COLUMNS)}"
+            ) from None
     if as_csv:
         out(answer.to_csv(index=False, lineterminator="\n"))
     elif as_json:

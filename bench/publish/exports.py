@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import __version__
@@ -25,6 +26,7 @@ from bench.stats import (
     time_to_first_step_seconds,
     why_left_out,
 )
+from bench.studying import StudyRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -517,3 +519,26 @@ def to_parquet(records: Iterable[Record]) -> bytes:
     buffer = io.BytesIO()
     frame(records).to_parquet(buffer, engine="pyarrow", index=False)
     return buffer.getvalue()
+
+
+READING_COLUMNS = (
+    *("machine", "date", "run", "study", "entry", "framework", "mode", "task", "batch_size", "threads", "block"),
+    *("status", "reading", "value", "unit", "reason", "text"),
+)
+
+
+def readings(records: Iterable[tuple[Path, StudyRecord]]) -> "pd.DataFrame":
+    """A row a reading of a study, null where it was not measured; of a record without any, one row that says why."""
+    import pandas as pd
+
+    rows: list[tuple[str | int | float | None, ...]] = []
+    for _, one in records:
+        case = one.case
+        of = (
+            *(one.machine.name, one.started_utc[:10], one.run, one.study, case.entry, case.framework, case.mode),
+            *(case.task, case.batch_size, case.threads, one.block, one.status),
+        )
+        rows += [(*of, r.name, r.value, r.unit, r.reason, r.text) for r in one.readings]
+        if not one.readings:
+            rows.append((*of, None, None, None, one.reason, None))
+    return pd.DataFrame(rows, columns=list(READING_COLUMNS)).astype({"value": "Float64"})

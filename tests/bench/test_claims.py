@@ -7,10 +7,10 @@ import pytest
 
 from bench.claims import Claim, ClaimVerdict, Judged, choose, describe, document, headlines, judge, read_claims
 from bench.errors import InputError
-from bench.record import Reading, Trial
+from bench.record import Trial
 from bench.studies import STUDIES, find_study
 from bench.studying import StudyRecord
-from tests.make import make_machine, make_task, make_trial
+from tests.make import make_machine, make_study, make_task, make_trial
 
 Records = list[tuple[Path, Trial]]
 
@@ -51,37 +51,6 @@ def one(judged: list[Judged]) -> Judged:
     """The only one."""
     assert len(judged) == 1
     return judged[0]
-
-
-def study(name: str, subject: str, block: int, **values: float | None) -> tuple[Path, StudyRecord]:
-    """A record of a study with these readings."""
-    trial = make_trial(subject, block, task=make_task(name="mlp-tiny"))
-    readings = [
-        Reading(name=k, unit="bytes", value=v, reason=None if v is not None else "unknown") for k, v in values.items()
-    ]
-    record = StudyRecord(
-        study=name,
-        run="run-s",
-        plan_seed=0,
-        block=block,
-        position=0,
-        case=trial.case,
-        task=trial.task,
-        training_seed=block,
-        status="ok",
-        reason=None,
-        readings=readings,
-        versions=trial.versions,
-        implementation_sha256=None,
-        machine=trial.machine,
-        source=trial.source,
-        cores=[1],
-        load_before=0.0,
-        time_limit_seconds=60,
-        started_utc="2026-01-02T03:00:00Z",
-        worker_seconds=1,
-    )
-    return Path(f"raw/run-s/study_{name}_{subject}_{block}.json"), record
 
 
 @pytest.mark.parametrize(
@@ -298,7 +267,7 @@ def test_a_study_decides_like_a_trial() -> None:
     def judged(asked: Claim, name: str, *values: float) -> str:
         reading = asked.evidence[0].measure.partition("/")[2]
         return one(
-            judge([asked], [], [study(name, "torch-eager", b, **{reading: v}) for b, v in enumerate(values)])
+            judge([asked], [], [make_study(name, "torch-eager", b, **{reading: v}) for b, v in enumerate(values)])
         ).verdict
 
     assert judged(growth, "soak", 10.0, 12.0, 11.0) == "supported"
@@ -314,8 +283,8 @@ def test_an_exact_figure_that_varies_is_none() -> None:
     asked = claim(e_measure="code-size/nodes", e_kind="exact", e_better="less", e_least=1.05)
 
     def records(*of_torch: float) -> list[tuple[Path, StudyRecord]]:
-        found = [study("code-size", "torch-eager", b, nodes=v) for b, v in enumerate(of_torch)]
-        return [*found, study("code-size", "tensorflow-function", 0, nodes=100.0)]
+        found = [make_study("code-size", "torch-eager", b, nodes=v) for b, v in enumerate(of_torch)]
+        return [*found, make_study("code-size", "tensorflow-function", 0, nodes=100.0)]
 
     assert one(judge([asked], [], records(120.0))).verdict == "supported"
     assert one(judge([asked], [], records(102.0))).verdict == "refuted"

@@ -7,8 +7,10 @@ import jsonschema
 import pytest
 
 from bench import store
+from bench.cli import DOCUMENTS
 from bench.errors import InputError
 from bench.record import SCHEMA_VERSION, Certificate, Trial, compact_json, read_value, schema_of
+from bench.studying import StudyRecord
 from tests.command import ROOT
 from tests.make import make_trial
 
@@ -22,10 +24,12 @@ def validate(kind: str, document: dict) -> None:
     jsonschema.Draft202012Validator(json.loads((ROOT / "bench" / "schema" / name).read_text())).validate(document)
 
 
-@pytest.mark.parametrize("document", ["trial", "certificate"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_the_shipped_schema_is_that_of_the_types(document: str) -> None:
     """`make generate` makes it anew."""
-    assert schema_of(document) == json.loads((ROOT / "bench" / "schema" / f"{document}.schema.json").read_text())
+    assert schema_of(document, DOCUMENTS[document]) == json.loads(
+        (ROOT / "bench" / "schema" / f"{document}.schema.json").read_text()
+    )
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("raw/*/*/*/block-*.json")), ids=lambda path: path.name)
@@ -33,6 +37,13 @@ def test_a_published_record_is_valid(path: Path) -> None:
     """Against the schema of its own number, by another library than the one that wrote it."""
     validate("trial", json.loads(path.read_text()))
     read_value(Trial, path)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("raw/*/*/*/study_*.json")), ids=lambda path: path.name)
+def test_a_published_study_is_valid(path: Path) -> None:
+    """As trials are."""
+    validate("study", json.loads(path.read_text()))
+    read_value(StudyRecord, path)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from bench import store
+from bench.studying import keep
 from tests.bench.test_merge import results_of
 from tests.command import bench
+from tests.make import make_study
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +34,23 @@ def test_what_is_missing_is_null(results: Path) -> None:
     done = bench("query", "SELECT reason, device_peak_allocated_bytes AS b FROM trials", "--results", results, "--json")
 
     assert [{"reason": None, "b": None}] * 2 == json.loads(done.stdout)
+
+
+def test_readings_of_studies_are_asked_alike(results: Path) -> None:
+    """A row a reading; one that was not measured is null with its reason, and a process without any has one row."""
+    _, record = make_study("soak", "torch-eager", 0, growth=12.0, pace=None)
+    _, broken = make_study("soak", "tensorflow-function", 0)
+    for one in (record, broken.model_copy(update={"status": "failed", "reason": "it broke"})):
+        keep(store.raw_folder(results) / "2026-01-02" / "testbox" / "run-s", one)
+    sql = "SELECT entry, status, reading, value, reason FROM readings ORDER BY ALL"
+    done = bench("query", sql, "--results", results, "--csv")
+
+    assert done.stdout.splitlines() == [
+        "entry,status,reading,value,reason",
+        "tensorflow-function,failed,,,it broke",
+        "torch-eager,ok,growth,12.0,",
+        "torch-eager,ok,pace,,unknown",
+    ]
 
 
 @pytest.mark.parametrize(
