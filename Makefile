@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python -m
 PROFILE ?= quick
 .DEFAULT_GOAL := help
 
-.PHONY: help setup setup-cuda bench report test test-slow lint format generate overhead sensors speed mutations bench-steps clean
+.PHONY: help setup setup-cuda bench publish report test test-slow lint format generate overhead sensors speed mutations bench-steps clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
