@@ -30,8 +30,10 @@ setup-cuda: $(foreach f,torch tensorflow jax,.venv-$(f)/.setup) ## Make .venv-to
 bench: setup ## Train, measure and compare on real data (PROFILE=smoke|quick|full)
 	$(RUN) bench run --profile $(PROFILE)
 
-report: setup ## Make results/index.html, plots, tables and the README's table from results/raw
+report: setup ## Make the page, plots and tables in results/, and the README's, from results/raw
 	$(RUN) bench report
+
+publish: report ## The same as report: all that results/ shows is made of results/raw
 
 test: setup ## Run the tests, but for the slow ones
 	$(RUN) pytest -n 2 --dist worksteal -m "not serial and not slow"
