@@ -86,9 +86,14 @@ class Table:
     none: str
 
 
+def folder(path: Path, results: Path) -> str:
+    """A path as it is called from the results folder."""
+    return Path(os.path.relpath(path, results)).as_posix()
+
+
 def href(path: Path, results: Path) -> str:
     """The address of a file from the page, which lies in the results folder."""
-    return escape.url(Path(os.path.relpath(path, results)).as_posix())
+    return escape.url(folder(path, results))
 
 
 def record_links(paths: Iterable[Path], results: Path) -> tuple[Link, ...]:
@@ -451,7 +456,7 @@ def by_run(
     runs: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     everything: list[tuple[Path, Trial | StudyRecord]] = [*trials, *found]
     for path, _ in sorted(everything, key=lambda one: str(one[0])):
-        runs[Path(os.path.relpath(path.parent, results)).as_posix()][series_of(path)].append(path)
+        runs[folder(path.parent, results)][series_of(path)].append(path)
     return {
         run: [(series, record_links(paths, results)) for series, paths in sorted(of.items())]
         for run, of in sorted(runs.items())

@@ -9,9 +9,9 @@ import hashlib
 import importlib.util
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.claims import Claim, Judged, Observation
 from bench.material import Material
@@ -25,8 +25,10 @@ from bench.record import Machine, Trial
 from bench.studying import StudyRecord
 
 _NEEDS = {"altair": "altair", "itables": "itables", "Jinja2": "jinja2", "vl-convert-python": "vl_convert"}
+MOST_BYTES = 5_000_000  # of the page: what a browser opens at once, and a forge still shows
 MOST_LINKS = 24  # in a cell of evidence: what stands on more records names their runs, which are listed below
 
+T = TypeVar("T")
 _HERE = Path(__file__).parent
 _MAIN = ("torch", "tensorflow", "keras", "python")
 _MOST_CHARACTERS = 4000  # of any text; reasons of records are cut as in all tables, where they are put in
@@ -43,6 +45,7 @@ def files(
     material: Material, results: Path, judged: Sequence[Judged], history: Sequence[Shown]
 ) -> dict[Path, str | bytes]:
     """The page and its plots, by path. The same records give the same bytes. Needs what `missing` names."""
+    material = replace(material, trials=_by_path(material.trials), studies=_by_path(material.studies))
     sections, found = tables.sections(material.trials), sweeps.find(material.trials)
     figures = plots.figures(sections, found, history)
     pictures = {figure.name: plots.to_svg(figure.plots[0]) for figure in figures if figure.plots}
@@ -53,6 +56,10 @@ def files(
         made[results / "plots" / f"{name}.svg"] = svg
         made[results / "plots" / f"{name}.png"] = plots.to_png(svg)
     return made
+
+
+def _by_path(found: Iterable[tuple[Path, T]]) -> list[tuple[Path, T]]:
+    return sorted(found, key=lambda one: str(one[0]))
 
 
 # --- what the page says of a machine, a claim, an observation -----------------------------------------------------
@@ -130,15 +137,17 @@ def _evidence(o: Observation, results: Path) -> Evidence:
 def _records(o: Observation, results: Path) -> tuple[tuple[str, tuple[Link, ...]], ...]:
     """Links to what an observation stands on, by subject; where that is much, to its runs in the page's own list."""
     if len(o.paths) > MOST_LINKS:
-        runs = sorted({path.parent.name for path in o.paths})
-        return ((f"{len(o.paths)} records of", tuple(Link(text=run, href=f"#{_anchor(run)}") for run in runs)),)
+        runs = sorted({path.parent for path in o.paths})
+        links = tuple(Link(text=run.name, href=f"#{_anchor(listings.folder(run, results))}") for run in runs)
+        return ((f"{len(o.paths)} records of", links),)
     sides: dict[str, list[Path]] = {}
     for path in o.paths:
         sides.setdefault(listings.series_of(path), []).append(path)
     names = {series: _subject(series, o) for series in sides}
+    order = sorted(sides, key=lambda series: (names[series] != o.subject, series))  # the first of the pair first
     alike = len(set(names.values())) < len(names)  # the same subject under two conditions
     return tuple(
-        (series if alike else names[series], listings.record_links(paths, results)) for series, paths in sides.items()
+        (series if alike else names[series], listings.record_links(sorted(sides[series]), results)) for series in order
     )
 
 
@@ -171,8 +180,8 @@ def _rule(claim: Claim) -> list[str]:
     return [*lines, f"{share} must agree"]
 
 
-def _anchor(run: str) -> str:
-    return "run-" + re.sub(r"[^A-Za-z0-9._-]+", "-", run)
+def _anchor(folder: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", folder)
 
 
 def _commands(sections: Iterable[Section], found: Iterable[sweeps.Sweep], material: Material) -> list[str]:

@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import Any
 
 from bench.attribution import LEAST_SIZES, Fit, seconds_per_step
-from bench.publish import sweeps, units
+from bench.publish import escape, sweeps, units
 from bench.publish.history import Shown
 from bench.publish.history import title as history_title
 from bench.publish.sweeps import Sweep
@@ -416,7 +416,7 @@ def _history(one: Shown) -> Plot:
         )
     changes = [{"run": f"{change.index + 1}", "told": f"{100 * (change.ratio - 1):+.1f} %"} for change in one.changes]
     x = alt.X("run:O", title="run", sort=[row["run"] for row in rows], axis=alt.Axis(labelAngle=0))
-    y = alt.Y("ratio:Q", title=f"times {series.reference}", scale=alt.Scale(zero=False), axis=_axis("~g"))
+    y = alt.Y("ratio:Q", title=escape.plain(f"times {series.reference}"), scale=alt.Scale(zero=False), axis=_axis("~g"))
     tooltip = [alt.Tooltip("commit:N"), alt.Tooltip("ratio:Q", format=".4")]
     base = alt.Chart(_data(rows))
     layers = [
@@ -439,13 +439,16 @@ def _history(one: Shown) -> Plot:
 
 
 def _who(case: Case) -> Spec:
-    return {"entry": entry_text(case), "framework": NAMES.get(case.framework, case.framework)}
+    framework = NAMES.get(case.framework, case.framework)
+    return {"entry": escape.plain(entry_text(case)), "framework": escape.plain(framework)}
 
 
 def _data(rows: Iterable[Spec]) -> Any:
     import altair as alt
 
-    return alt.Data(values=list(rows))
+    # Plain also because Vega-Lite writes expressions with these texts, in which a line separator is no character.
+    plain = [{k: escape.plain(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
+    return alt.Data(values=plain)
 
 
 def _axis(form: str) -> Any:

@@ -1,0 +1,111 @@
+"""Records -> the page of them, and HTML -> what a test asks of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+
+from bench import claims
+from bench.material import Material, Withdrawn
+from bench.publish import page
+from bench.publish.tables import Record
+from bench.studying import StudyRecord
+from tests.make import make_record, make_trial
+
+RESULTS = Path("results")
+_EMPTY = {"meta", "br", "img", "input", "link", "hr"}
+
+
+def some_records(results: Path = RESULTS) -> list[Record]:
+    """Three entries of two frameworks, three blocks each."""
+    speeds = (("torch-eager", 1.0), ("tensorflow-function", 2.0), ("tensorflow-eager", 3.0))
+    return [
+        make_record(make_trial(entry, block, seconds=seconds * (1 + block / 50)), results)
+        for block in range(3)
+        for entry, seconds in speeds
+    ]
+
+
+def make_material(
+    records: Sequence[Record],
+    studies: Sequence[tuple[Path, StudyRecord]] = (),
+    withdrawn: Sequence[Withdrawn] = (),
+) -> Material:
+    """Material of trials, without suites and certificates."""
+    return Material(trials=list(records), studies=list(studies), suites=[], certificates=[], withdrawn=tuple(withdrawn))
+
+
+def files_of(material: Material, results: Path = RESULTS) -> dict[Path, str | bytes]:
+    """Every file that the page's module makes."""
+    judged = claims.judge(claims.read_claims(), material.trials, material.studies)
+    return page.files(material, results, judged, [])
+
+
+def page_of(material: Material, results: Path = RESULTS) -> str:
+    """index.html of the material."""
+    text = files_of(material, results)[results / "index.html"]
+    assert isinstance(text, str)
+    return text
+
+
+@dataclass
+class Element:
+    """An element with its attributes and all text inside it."""
+
+    tag: str
+    attributes: dict[str, str]
+    text: str = ""
+    inside: list["Element"] = field(default_factory=list)
+
+    def all(self, tag: str) -> list["Element"]:
+        """Every element of a tag below this one, in order."""
+        found = []
+        for one in self.inside:
+            found += [one] if one.tag == tag else []
+            found += one.all(tag)
+        return found
+
+    def by_id(self, name: str) -> "Element":
+        """The element of this id."""
+        return next(one for one in self.everything() if one.attributes.get("id") == name)
+
+    def everything(self) -> list["Element"]:
+        """Every element below this one."""
+        return [element for one in self.inside for element in (one, *one.everything())]
+
+    def rows(self) -> list[list[str]]:
+        """The cells' texts of every line of a table's body."""
+        return [[" ".join(c.text.split()) for c in row.inside] for body in self.all("tbody") for row in body.all("tr")]
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.root = Element("", {})
+        self.open = [self.root]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, {name: value or "" for name, value in attrs})
+        self.open[-1].inside.append(element)
+        if tag not in _EMPTY:
+            self.open.append(element)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open[-1].inside.append(Element(tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open[-1].tag == tag, f"</{tag}> ends <{self.open[-1].tag}>"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        for element in self.open:
+            element.text += data
+
+
+def read(text: str) -> Element:
+    """The page as elements. Fails where one is not closed in order."""
+    reader = _Reader()
+    reader.feed(text)
+    reader.close()
+    assert len(reader.open) == 1
+    return reader.root
