@@ -390,7 +390,7 @@ def _observation(
         conditions=conditions,
         subject=a[0].subject,
         against=b[0].subject,
-        mode=a[0].mode if a[0].mode == b[0].mode else f"{a[0].mode} / {b[0].mode}",
+        mode=a[0].mode if a[0].mode == b[0].mode else f"{a[0].mode} against {b[0].mode}",
         outcome=seen.outcome,
         a=median_of(a),
         b=median_of(b),
