@@ -128,7 +128,7 @@ CASES: tuple[Claim, ...] = (
         "code",
         "Little code",
         "nodes of the syntax tree of the plain implementation",
-        measure="code-size/syntax_nodes",
+        measure="code-size/syntax_nodes.one_optimizer",
         kind="exact",
         better="less",
         least=1.05,
@@ -137,8 +137,8 @@ CASES: tuple[Claim, ...] = (
     _case(
         "errors",
         "Messages that lead to the mistake",
-        "classic mistakes whose message names the line",
-        measure="mistakes/names_line",
+        "share of classic mistakes whose message names the line",
+        measure="mistakes/names_line_share",
         kind="exact",
         least=1.0,
         pairs=_AS_WRITTEN,
@@ -257,7 +257,7 @@ def elsewhere(choice: Choice) -> str:
     others = [o for o in choice.all if o is not choice.shown]
     if not others:
         pooled = choice.shown is not None and choice.shown.evidence.kind == "spread"
-        return "" if pooled else "no others measured"
+        return "over all conditions" if pooled else "no others measured"
     by: dict[Take, list[Observation]] = {}
     for o in others:
         by.setdefault(take(o), []).append(o)
@@ -275,8 +275,8 @@ def figure(value: float | None, o: Observation) -> str:
 
 
 def where_text(o: Observation) -> str:
-    """mlp, batch 512, 4 epochs, 2 threads"""
+    """mlp, batch 512, 4 epochs, 2 threads; nothing where all conditions are pooled."""
     c = o.conditions
     if not c.batch_size:
-        return c.task
+        return ""
     return f"{c.task}, batch {c.batch_size}, {units.count(c.epochs, 'epoch')}, {units.count(c.threads, 'thread')}"

@@ -86,7 +86,8 @@ const draw = async (place) => {
     spec.config.axis.labelLimit = 130;
   }
   views.get(place)?.finalize();
-  const options = { actions: false, ast: true, renderer: "svg", defaultStyle: false };
+  const theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  const options = { actions: false, ast: true, renderer: "svg", defaultStyle: false, tooltip: { theme } };
   views.set(place, (await vegaEmbed(place, spec, options)).view);
 };
 const seen = new IntersectionObserver((entries) => {

@@ -10,6 +10,8 @@ import importlib.util
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -247,6 +249,7 @@ def _page(
             claims=claims,
             machine_facts=markdown.machine_facts,
             rule=_rule,
+            software=_software(),
         )
     )
     return text
@@ -288,6 +291,16 @@ def _code(text: str) -> Any:
     return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
 
 
+def _software() -> list[tuple[str, list[str]]]:
+    """What of others stands in the page, with the licence that asks to be kept with it, line by line."""
+    made = (
+        ("itables", "DataTables and its extensions © SpryMedia Ltd, jQuery © OpenJS Foundation, both MIT, by itables:"),
+        ("vl-convert-python", "Vega, Vega-Lite, vega-embed © University of Washington Interactive Data Lab, BSD:"),
+    )
+    return [(text, (distribution(name).read_text("licenses/LICENSE") or "").splitlines()) for name, text in made]
+
+
+@cache
 def _tables_script() -> str:
     """DataTables, as itables ships it; it becomes a global, for modules in a page cannot import each other."""
     import itables
@@ -299,6 +312,7 @@ def _tables_script() -> str:
     return _whole(f"{bundle}\nwindow.DataTable = {name[1]}.fn.dataTable;\n")
 
 
+@cache
 def _plots_script() -> str:
     """Vega, Vega-Lite and vega-embed, as vl-convert ships them."""
     import vl_convert

@@ -255,7 +255,7 @@ def over_sizes(sweep: Sweep) -> Spec | None:
     log = alt.Scale(type="log", nice=False, padding=10)
     ticks = alt.Axis(values=list(sweep.points), format="d", grid=False)
     x = alt.X("size:Q", title="batch size" if batch else "width of the hidden layers", scale=log, axis=ticks)
-    y = alt.Y("micro:Q", title="µs a step", scale=log, axis=_axis("~s"))
+    y = alt.Y("micro:Q", title="µs a step", scale=log, axis=_axis(",.0f"))
     colour, shape = _entry_colour(points), _shape(points)
     tooltip = [alt.Tooltip("entry:N"), alt.Tooltip("size:Q", title="size"), alt.Tooltip("told:N", title="step")]
     base = alt.Chart(_data(points))
