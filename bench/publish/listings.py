@@ -105,6 +105,19 @@ def record_links(paths: Iterable[Path], results: Path) -> tuple[Link, ...]:
     return tuple(found)
 
 
+def listed(paths: Sequence[Path], results: Path) -> tuple[Link, ...]:
+    """A link to where the page lists these records: one click more, and a small part of the bytes."""
+    of: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        of[anchor(path, results)].append(path)
+    return tuple(Link(text=units.count(len(group), "record"), href=f"#{name}") for name, group in sorted(of.items()))
+
+
+def anchor(path: Path, results: Path) -> str:
+    """The name of the place in the page where a record stands among those of its case and run."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{folder(path.parent, results)}-{series_of(path)}")
+
+
 def series_of(path: Path) -> str:
     """What the records of one case have in common in a run: the file's name without its block."""
     return _BLOCK.sub("", path.stem + "_", count=1).strip("_").replace("_", " ")
@@ -256,7 +269,7 @@ def _against(name: str, title: str, note: str, found: Sequence[tuple[Section, Ag
         Head(text="Against", filtered=True),
         Head(text="Ratio [95%]", number=True),
         Head(text="Verdict", filtered=True),
-        Head(text="Records by block"),
+        Head(text="Records"),
     )
     lines = []
     for section, one in found:
@@ -270,7 +283,7 @@ def _against(name: str, title: str, note: str, found: Sequence[tuple[Section, Ag
                 order=1.0 if ratio is None else ratio.ratio,
             ),
             Cell(text="" if ratio is None else units.verdict(ratio), key="" if ratio is None else ratio.verdict),
-            Cell(text="", links=record_links(one.row.paths, results)),
+            Cell(text="", links=listed(one.row.paths, results)),
         )
         lines.append(Line(cells=cells, machine=section.machine.fingerprint))
     return _made(name, title, note, heads, lines, "No two frameworks were measured beside each other.")
@@ -309,7 +322,7 @@ def studies(found: Iterable[Studied], results: Path) -> Table:
                         Cell(text=name),
                         Cell(text=text + (f" ({reason})" if median is None and reason else ""), order=median),
                         Cell(text=run),
-                        Cell(text="", links=record_links((path for path, _ in group), results)),
+                        Cell(text="", links=listed([path for path, _ in group], results)),
                     ),
                     machine=machine,
                 )
@@ -327,7 +340,7 @@ def studies(found: Iterable[Studied], results: Path) -> Table:
             Head(text="Reading", filtered=True),
             Head(text="Median (range, n)", number=True),
             Head(text="Run", filtered=True),
-            Head(text="Records by block"),
+            Head(text="Records"),
         ),
         lines,
         "No study has been run yet (`bench study`).",
@@ -451,13 +464,13 @@ def disturbed(trials: Iterable[Record], results: Path) -> Table:
 
 def by_run(
     trials: Iterable[Record], found: Iterable[Studied], results: Path
-) -> dict[str, list[tuple[str, tuple[Link, ...]]]]:
-    """Every record: run -> what its records have in common -> a link to each."""
+) -> dict[str, list[tuple[str, str, tuple[Link, ...]]]]:
+    """Every record: run -> its cases, each with the name of its place, what it is, and a link to each record."""
     runs: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     everything: list[tuple[Path, Trial | StudyRecord]] = [*trials, *found]
     for path, _ in sorted(everything, key=lambda one: str(one[0])):
         runs[folder(path.parent, results)][series_of(path)].append(path)
     return {
-        run: [(series, record_links(paths, results)) for series, paths in sorted(of.items())]
+        run: [(anchor(paths[0], results), series, record_links(paths, results)) for series, paths in sorted(of.items())]
         for run, of in sorted(runs.items())
     }

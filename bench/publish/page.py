@@ -28,7 +28,8 @@ from bench.studying import StudyRecord
 
 _NEEDS = {"altair": "altair", "itables": "itables", "Jinja2": "jinja2", "vl-convert-python": "vl_convert"}
 MOST_BYTES = 5_000_000  # of the page: what a browser opens at once, and a forge still shows
-MOST_LINKS = 24  # in a cell of evidence: what stands on more records names their runs, which are listed below
+MOST_LINKS = 24  # in a cell of evidence: what stands on more leads to where the page lists the records
+MOST_DIRECT = 1500  # records up to which evidence links to them directly: a link is 130 bytes, and there are many
 
 T = TypeVar("T")
 _HERE = Path(__file__).parent
@@ -126,31 +127,28 @@ class Evidence:
     records: tuple[tuple[str, tuple[Link, ...]], ...]
 
 
-def _evidence(o: Observation, results: Path) -> Evidence:
+def _evidence(o: Observation, results: Path, *, direct: bool) -> Evidence:
     *cells, _ = claims.observation_texts(o)
     return Evidence(
         cells=tuple(cells),
         outcome=claims.outcome_text(o),
         mark=_OUTCOME_MARKS[o.outcome],
-        records=_records(o, results),
+        records=_records(o, results, direct=direct),
     )
 
 
-def _records(o: Observation, results: Path) -> tuple[tuple[str, tuple[Link, ...]], ...]:
-    """Links to what an observation stands on, by subject; where that is much, to its runs in the page's own list."""
+def _records(o: Observation, results: Path, *, direct: bool) -> tuple[tuple[str, tuple[Link, ...]], ...]:
+    """Links to what an observation stands on, by subject: to the records, or to where the page lists them."""
     if len(o.paths) > MOST_LINKS:
-        runs = sorted({path.parent for path in o.paths})
-        links = tuple(Link(text=run.name, href=f"#{_anchor(listings.folder(run, results))}") for run in runs)
-        return ((f"{len(o.paths)} records of", links),)
+        return (("all", listings.listed(o.paths, results)),)
     sides: dict[str, list[Path]] = {}
     for path in o.paths:
         sides.setdefault(listings.series_of(path), []).append(path)
     names = {series: _subject(series, o) for series in sides}
     order = sorted(sides, key=lambda series: (names[series] != o.subject, series))  # the first of the pair first
     alike = len(set(names.values())) < len(names)  # the same subject under two conditions
-    return tuple(
-        (series if alike else names[series], listings.record_links(sorted(sides[series]), results)) for series in order
-    )
+    links = listings.record_links if direct else listings.listed
+    return tuple((series if alike else names[series], links(sorted(sides[series]), results)) for series in order)
 
 
 def _subject(series: str, o: Observation) -> str:
@@ -182,10 +180,6 @@ def _rule(claim: Claim) -> list[str]:
     return [*lines, f"{share} must agree"]
 
 
-def _anchor(folder: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", folder)
-
-
 def _commands(sections: Iterable[Section], found: Iterable[sweeps.Sweep], material: Material) -> list[str]:
     """What makes the records anew: each table that is shown, and the studies of each run."""
     folded = list(found)
@@ -212,6 +206,7 @@ def _page(
     from markupsafe import Markup
 
     scripts = [_tables_script(), _plots_script(), (_HERE / "page.js").read_text(encoding="utf-8")]
+    direct = len(material.trials) + len(material.studies) <= MOST_DIRECT
     places = _places(material, judged)
     listed: list[Table] = [
         listings.cases(sections, results),
@@ -229,8 +224,8 @@ def _page(
             specs={plot.name: plot.spec for figure in figures for plot in figure.plots},
             places=places,
             topics=_topics(judged),
-            evidence=lambda o: _evidence(o, results),
-            evidence_heads=(*claims.OBSERVATION_HEADS, "Records by block"),
+            evidence=lambda o: _evidence(o, results, direct=direct),
+            evidence_heads=(*claims.OBSERVATION_HEADS, "Records"),
             tables=listed,
             figures=figures,
             pictures={name: Markup(_inlined(svg)) for name, svg in pictures.items()},  # ours, its texts escaped by Vega
@@ -244,7 +239,6 @@ def _page(
             commands=_commands(sections, sweeps.find(material.trials), material),
             marks=_MARKS,
             frameworks=glance.FRAMEWORKS,
-            anchor=_anchor,
             glance=glance,
             claims=claims,
             machine_facts=markdown.machine_facts,

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 import subprocess
@@ -11,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from bench import stats
+from bench.contract import ENTRIES
 from bench.material import Entry, Withdrawn
 from bench.publish import page, units
 from bench.record import Reading
 from bench.studying import StudyRecord
 from bench.task import load_task
 from tests.command import ROOT
-from tests.make import make_machine, make_record, make_trial
+from tests.make import make_machine, make_record, make_task, make_trial
 from tests.publish.page import Element, files_of, make_material, page_of, read, some_records
 
 HOSTILE = "<script>window.broken=1</script><img src=x onerror=window.broken=1>\"'`&amp;</script>\u2028<!--\u202e"
@@ -103,6 +105,19 @@ def test_every_observation_of_a_verdict_links_to_its_records(shown: Element) -> 
     assert expected == names
 
 
+def test_much_evidence_leads_to_the_pages_own_list_of_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two clicks still: a place in the list, and there every record of that case."""
+    monkeypatch.setattr(page, "MOST_DIRECT", 3)
+    shown = read(page_of(make_material(some_records())))
+    row = shown.by_id("claim-efficient-as-written-machine-0").all("tbody")[0].all("tr")[0]
+
+    links = [a.attributes["href"] for a in row.all("a")]
+    names = [Path(a.attributes["href"]).name for link in links for a in shown.by_id(link[1:]).all("a")]
+
+    assert ["3 records", "3 records"] == [a.text for a in row.all("a")]
+    assert [f"block-00{n}_{e}_cpu_t2.json" for e in ("tensorflow-function", "torch-eager") for n in range(3)] == names
+
+
 def test_the_page_says_what_to_take_with_both_figures(shown: Element) -> None:
     """PyTorch is twice as fast in the records: named, with how much and of whom."""
     row = next(r for r in shown.all("tbody")[0].all("tr") if "as the guides write it" in r.text)
@@ -143,9 +158,18 @@ def test_the_policy_names_every_script_by_its_hash(shown: Element) -> None:
     assert hashes == re.findall(r"'sha256-([^']+)'", policy)
 
 
-def test_the_page_is_small_enough() -> None:
-    """Under 5 MB, all that it needs within."""
-    assert len(page_of(make_material(some_records())).encode()) < page.MOST_BYTES
+def test_the_page_of_many_records_is_small_enough() -> None:
+    """As many as evidence links to directly: under 5 MB, all that it needs within."""
+    names = [entry.name for entry in ENTRIES][:15]
+    records = []
+    for size in (32, 64, 128, 256, 512):
+        task = make_task(batch_size=size)
+        for number, (entry, block) in enumerate(itertools.product(names, range(page.MOST_DIRECT // 5 // len(names)))):
+            path, trial = make_record(make_trial(entry, block, seconds=1 + number / 1000, task=task))
+            records.append((path.with_name(f"{path.stem}_b{size}.json"), trial))
+
+    assert page.MOST_DIRECT == len(records)
+    assert len(page_of(make_material(records)).encode()) < page.MOST_BYTES
 
 
 def test_the_same_records_give_the_same_bytes() -> None:
@@ -227,7 +251,7 @@ def test_a_study_is_shown_with_its_readings() -> None:
     line = next(row for row in shown.by_id("studies").rows())
 
     assert ["code-size", "torch-eager", "mlp", "2", "syntax_nodes", "100 (90.0..120, n = 3)"] == line[:6]
-    assert "0 1 2" == line[-1]
+    assert "3 records" == line[-1]
 
 
 def test_what_was_not_measured_says_why(shown: Element) -> None:

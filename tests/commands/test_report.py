@@ -1,0 +1,57 @@
+"""bench/commands/report.py: the files of a report, with and without what the page needs."""
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from bench import publish
+from bench.commands.report import report
+from tests.make import make_record, make_trial
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A results folder with one record."""
+    path, trial = make_record(make_trial(certificate=None), tmp_path / "results")
+    path.parent.mkdir(parents=True)
+    path.write_text(trial.to_json(), encoding="utf-8")
+    return tmp_path / "results"
+
+
+def test_a_report_has_its_page(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside README and table, named on stderr, and found up to date the next time."""
+    report(results, tmp_path / "none.md")
+    told = capsys.readouterr().err
+    report(results, tmp_path / "none.md", check=True)
+
+    assert (results / "index.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert f"written: {results / 'index.html'}" in told
+
+
+def test_a_page_that_was_edited_is_found(results: Path, tmp_path: Path) -> None:
+    """As any other generated file."""
+    report(results, tmp_path / "none.md")
+    with (results / "index.html").open("a", encoding="utf-8") as page:
+        page.write("edited")
+
+    with pytest.raises(typer.Exit) as left:
+        report(results, tmp_path / "none.md", check=True)
+
+    assert 1 == left.value.exit_code
+
+
+def test_without_the_extra_the_rest_is_written_and_a_line_says_how_to_get_the_page(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line on stderr, with what is missing and the remedy."""
+    monkeypatch.setattr(publish.page, "missing", lambda: ["altair"])
+
+    report(results, tmp_path / "none.md")
+
+    told = [line for line in capsys.readouterr().err.splitlines() if "index.html" in line]
+    assert 1 == len(told)
+    assert "altair missing" in told[0]
+    assert "pip install" in told[0]
+    assert (results / "README.md").is_file()
+    assert not (results / "index.html").exists()
