@@ -114,6 +114,40 @@ STUDIES: tuple[Study, ...] = (
         ),
         blocks=1,
     ),
+    Study(
+        name="changing-batches",
+        question="How much of its throughput does an entry keep where the batch size changes at every step?",
+        subjects=(
+            *_entries("torch-eager", "torch-compile", "tensorflow-eager", "tensorflow-function", "tensorflow-xla"),
+            *_entries("jax-jit", "keras-fit"),
+            *(
+                replace(e, name=f"{e.name}-any-size", module=f"impls.{e.framework}.any_size")
+                for e in _entries("torch-compile", "tensorflow-function")
+            ),
+        ),
+        blocks=5,
+        time_limit_seconds=1200,
+    ),
+    Study(
+        name="dynamic-depth",
+        question="How much of its throughput does a network keep where each batch decides how deep it is?",
+        subjects=_beside(
+            "dynamic",
+            "torch-eager",
+            "torch-compile",
+            "tensorflow-eager",
+            "tensorflow-function",
+            "tensorflow-xla",
+            "jax-jit",
+        ),
+        blocks=5,
+    ),
+    Study(
+        name="backward",
+        question="What does the backward pass cost beside the forward pass?",
+        subjects=_beside("passes", "torch-eager", "tensorflow-function", "jax-jit"),
+        blocks=5,
+    ),
 )
 
 
