@@ -351,13 +351,19 @@ def test_the_page_can_be_read_without_scripts(browser: Browser, place: Path) -> 
 
 
 def test_the_page_prints(browser: Browser, place: Path) -> None:
-    """Controls are left out, tables stand whole, nothing is cut off at the side."""
-    watched = opened(browser, place)
+    """Controls are left out, tables stand whole, nothing is cut off at the side of A4 (794 px)."""
+    watched = opened(browser, place, width=794)
     draw_everything(watched.page)
     watched.page.emulate_media(media="print")
 
-    height = "document.querySelector('#cases .scroll')"
+    cut = watched.page.evaluate(
+        "[...document.querySelectorAll('html, .scroll')].filter(e => e.checkVisibility() && ("
+        "e.scrollWidth > e.clientWidth || e.matches('.scroll') && e.scrollHeight > e.clientHeight + 1"
+        ")).map(e => e.ariaLabel ?? e.tagName)"
+    )
+
     assert 0 == watched.page.locator("nav:visible, select:visible, input:visible").count()
-    assert watched.page.evaluate(f"{height}.scrollHeight <= {height}.clientHeight + 1")
+    assert len(watched.rows("cases")) == watched.page.locator("#cases tbody tr:visible").count() > 3
+    assert [] == cut
     assert watched.page.pdf(format="A4").startswith(b"%PDF")
     watched.page.context.close()
