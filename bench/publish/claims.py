@@ -34,13 +34,16 @@ def _scaled(seen: Estimate, unit: str) -> str:
 
 
 def quantity_text(value: float | None, unit: str) -> str:
-    """A median with its unit: 12.3 s, 34,600 samples/s, 610 MiB."""
+    """A median with its unit: 12.3 s, 7.89 µs, 34,600 samples/s, 610 MiB, 963 nodes."""
     if value is None:
         return units.NOT_MEASURED
     if unit == "bytes":
         mib = value / units.MIB
         return f"{units.significant(mib)} MiB"
-    return units.significant(value) + ("" if unit in ("1", "") else f" {unit}")
+    if unit == "s":
+        return units.duration(value)
+    text = units.significant(value) if "/" in unit else units.exact(value)  # no rate is a count
+    return text + ("" if unit in ("1", "") else f" {unit}")
 
 
 def outcome_text(o: Observation) -> str:

@@ -307,7 +307,9 @@ def studies(found: Iterable[Studied], results: Path) -> Table:
             values = [r.value for r in readings if r.value is not None]
             median = statistics.median(values) if values else None
             text = claims.quantity_text(median, readings[0].unit)
-            if len(values) > 1:
+            if len(values) == 1:
+                text += " (n = 1)"
+            elif values:
                 low, high = (claims.quantity_text(end, readings[0].unit) for end in (min(values), max(values)))
                 text += f" ({low}..{high}, n = {len(values)})"
             reason = next((r.reason for r in readings if r.value is None and r.reason), None)

@@ -44,6 +44,18 @@ def seconds(value: float | None) -> str:
     return NOT_MEASURED if value is None else f"{significant(value)} s"
 
 
+def duration(value: float) -> str:
+    """Seconds that may be few: 12.3 s, 45.6 ms, 7.89 µs"""
+    if value >= 0.1 or value <= 0:
+        return seconds(value)
+    return f"{significant(value * 1e3)} ms" if value >= 1e-3 else f"{significant(value * 1e6)} µs"
+
+
+def exact(value: float) -> str:
+    """A whole number as it is, as a count; any other as `significant`."""
+    return f"{value:,.0f}" if float(value).is_integer() else significant(value)
+
+
 def mebibytes(value_bytes: float | None) -> str:
     """Bytes as whole MiB: 1,234 MiB"""
     return NOT_MEASURED if value_bytes is None else f"{value_bytes / MIB:,.0f} MiB"

@@ -250,7 +250,7 @@ def test_a_study_is_shown_with_its_readings() -> None:
 
     line = next(row for row in shown.by_id("studies").rows())
 
-    assert ["code-size", "torch-eager", "mlp", "2", "syntax_nodes", "100 (90.0..120, n = 3)"] == line[:6]
+    assert ["code-size", "torch-eager", "mlp", "2", "syntax_nodes", "100 (90..120, n = 3)"] == line[:6]
     assert "3 records" == line[-1]
 
 

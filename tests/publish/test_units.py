@@ -124,3 +124,18 @@ def test_shares_rates_and_times_have_their_own_words() -> None:
         "not measured",
         "-12.3",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(12.34, "12.3 s"), (0.0456, "45.6 ms"), (7.89e-6, "7.89 µs"), (0.0, "0 s"), (0.25, "0.250 s")],
+)
+def test_few_seconds_are_told_in_milliseconds_and_microseconds(value: float, expected: str) -> None:
+    """So that no figure begins with a row of zeros."""
+    assert expected == units.duration(value)
+
+
+@pytest.mark.parametrize(("value", "expected"), [(963.0, "963"), (12345.0, "12,345"), (81.5, "81.5"), (0.5, "0.500")])
+def test_a_count_is_told_exactly(value: float, expected: str) -> None:
+    """963 nodes, not 963.0; 12,345 bytes of code, not 12,300."""
+    assert expected == units.exact(value)
