@@ -280,16 +280,15 @@ def _observe(evidence: Evidence, asked: Sequence[Point], unit: str) -> Iterable[
                     chosen = chosen_run(subjects[subject])
                     yield _alone(evidence, conditions, chosen, unit), chosen
             continue
-        pairs = list(evidence.pairs)
-        for best in evidence.best_of:
-            named = [_best(subjects, framework, evidence.better) for framework in best]
-            if named[0] is not None and named[1] is not None:
-                pairs.append((named[0], named[1]))
-        for subject, against in pairs:
-            if subject in subjects and against in subjects:
-                a, b = _one_run(subjects[subject], subjects[against])
-                if a and b:
-                    yield _beside(evidence, conditions, a, b, unit), [*a, *b]
+        found = [
+            _one_run(subjects[subject], subjects[against])
+            for subject, against in evidence.pairs
+            if subject in subjects and against in subjects
+        ]
+        found += [_best_of(evidence, subjects, frameworks) for frameworks in evidence.best_of]
+        for a, b in found:
+            if a and b:
+                yield _beside(evidence, conditions, a, b, unit), [*a, *b]
 
 
 def _pooled(evidence: Evidence, by: Mapping[Conditions, Mapping[str, list[Point]]], unit: str) -> Iterable[Observed]:
@@ -345,16 +344,44 @@ def _order(conditions: Conditions) -> tuple[object, ...]:
     return tuple(getattr(conditions, field.name) for field in fields(conditions))
 
 
-def _best(subjects: Mapping[str, list[Point]], framework: str, better: str) -> str | None:
-    """The framework's subject with the best median. Chosen on the trials it is then compared on (docs/method.md)."""
-    medians = {
-        name: value
-        for name, of in subjects.items()
-        if of[0].framework == framework and (value := median_of(chosen_run(of))) is not None
-    }
-    if not medians:
-        return None
-    return (max if better == "more" else min)(sorted(medians), key=lambda name: medians[name])
+def _best_of(
+    evidence: Evidence, subjects: Mapping[str, list[Point]], frameworks: tuple[str, str]
+) -> tuple[list[Point], list[Point]]:
+    """The points of each framework's best subject, both of one run; none where no run has both, and what is needed.
+
+    The run with the most subjects of the two, then with the most blocks, then the newest: a best among few is none.
+    Chosen on the trials that are then compared (docs/method.md).
+    """
+    runs: dict[str, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
+    for subject, of in subjects.items():
+        for point in of:
+            runs[point.run][subject].append(point)
+
+    def best(run: str, framework: str) -> str | None:
+        medians = {
+            name: value
+            for name, of in sorted(runs[run].items())
+            if of[0].framework == framework and (value := median_of(of)) is not None
+        }
+        if not medians:
+            return None
+        return (max if evidence.better == "more" else min)(medians, key=lambda name: medians[name])
+
+    def rank(run: str) -> tuple[int, int, str, str]:
+        points_ = [point for of in runs[run].values() for point in of if of[0].framework in frameworks]
+        newest = max(point.started_utc for point in points_)
+        return len({p.subject for p in points_}), len({p.block for p in points_}), newest, run
+
+    able = [
+        run
+        for run in runs
+        if runs[run].keys() >= set(evidence.needs) and all(best(run, framework) for framework in frameworks)
+    ]
+    if not able:
+        return [], []
+    run = max(able, key=rank)
+    first, second = (best(run, framework) or "" for framework in frameworks)
+    return runs[run][first], runs[run][second]
 
 
 def _one_run(a: Sequence[Point], b: Sequence[Point]) -> tuple[list[Point], list[Point]]:
@@ -693,9 +720,10 @@ def _by_number(title: str, split: Mapping[object, bool]) -> str:
 
 
 def _listed(words: Sequence[str], most: int = 4) -> str:
+    """One; one and two; one, two and three; at most so many, and how many more."""
     words = list(dict.fromkeys(words))
-    shown = words[:most]
-    return ", ".join(shown) + (f" and {len(words) - most} more" if len(words) > most else "")
+    shown = words if len(words) <= most else [*words[: most - 1], f"{len(words) - most + 1} more"]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
 
 
 def describe(o: Observation) -> str:

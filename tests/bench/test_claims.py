@@ -182,6 +182,17 @@ def test_the_best_of_each_framework_is_compared() -> None:
     assert one(judge([claim(**best, e_needs=["torch-tuned"])], kept(trials), [])).verdict == "not measured here"
 
 
+def test_the_best_are_of_one_run_and_of_the_one_with_the_most_entries() -> None:
+    """A faster entry in another, smaller run neither becomes a best nor makes the comparison vanish."""
+    trials = both(0.5)
+    trials += [make_trial("tensorflow-loop", block, seconds=0.5 + 0.001 * block) for block in range(5)]
+    trials += [make_trial("torch-tuned", block, seconds=0.01, run="run-1") for block in range(8)]
+
+    found = one(judge([claim(e_pairs=[], e_best_of=[("tensorflow", "torch")])], kept(trials), []))
+
+    assert [(o.subject, o.against, o.run) for o in found.observations] == [("tensorflow-loop", "torch-eager", "run-0")]
+
+
 def test_an_upper_bound_bounds() -> None:
     """A speed-up beyond the claimed range is not the claimed one."""
     within = {"e_least": 1.2, "e_most": 4.5}
