@@ -131,7 +131,7 @@ def observation_texts(o: Observation) -> tuple[str, ...]:
     return (
         o.evidence.what,
         describe(o),
-        quantity_text(o.a, o.unit),
+        "" if o.evidence.kind == "same" else quantity_text(o.a, o.unit),
         quantity_text(o.b, o.unit) if o.against else "",
         value_text(o),
         str(o.n),
