@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bench.conformance import ContractBroken, checked_losses
 from bench.contract import Array, Data, Params, Settings
-from bench.inputs import epoch_batches, initial_params, load_data
+from bench.inputs import epoch_batches, initial_params, load_data, training_rows
 from bench.oracle import Oracle
 from bench.record import Reading, WorkerRequest
 from bench.studies.same_work import STEPS, require_same_losses
@@ -30,6 +30,8 @@ DEPTHS = 5  # odd, so that the mean depth is a whole number, which a static netw
 MEAN_DEPTH = (1 + DEPTHS) // 2
 STEPS_A_DEPTH = 300  # 1,500 in all, some two seconds of the fastest subject
 WINDOWS = 15  # of either network, in turn
+FEW = 3  # steps of the trainer that is timed, in its float32, which are compared; of float64 it is STEPS
+FLOAT64_TOLERANCE = 1e-6  # losses are handed over as float32, which rounds them by 6e-8
 EPOCHS = 2  # that the batches are chosen from: some 370 of each depth
 
 
@@ -49,6 +51,8 @@ def measure(
         np.concatenate([epoch_batches(task, seed, epoch) for epoch in range(EPOCHS)]), data.labels, steps_a_depth
     )
     fixed = {"static": MEAN_DEPTH, "dynamic": None}
+    for kind, depth in fixed.items():  # first: JAX has one switch for float64, which the later trainers turn back
+        _prove(module, request, task, batches[:STEPS], kind=kind, fixed=depth)
     trainers = {
         kind: module.Trainer(request.entry, task, params, data, depths=DEPTHS, fixed=depth)
         for kind, depth in fixed.items()
@@ -57,7 +61,8 @@ def measure(
     for kind, trainer in trainers.items():
         losses = checked_losses(trainer.train(batches), len(batches))  # whatever is compiled is so after this
         reference = Reference(task, params, data, fixed=fixed[kind])
-        require_same_losses(losses.tolist(), [reference.step(rows) for rows in batches[:STEPS]], f"{kind} depth")
+        first = [reference.step(rows) for rows in batches[:FEW]]
+        require_same_losses(losses.tolist(), first, f"{kind} depth")
     programs = [trainer.compilations() for trainer in trainers.values()]
 
     seconds = dict.fromkeys(trainers, 0.0)
@@ -76,6 +81,24 @@ def measure(
         *(_count(f"compilations.{kind}", trainer.compilations) for kind, trainer in trainers.items()),
         *(_count(f"graph_breaks.{kind}", getattr(trainer, "graph_breaks", None)) for kind, trainer in trainers.items()),
     ]
+
+
+def _prove(
+    module: ModuleType, request: WorkerRequest, task: Task, batches: NDArray[np.int64], *, kind: str, fixed: int | None
+) -> None:
+    """Train the steps in float64 beside the reference. Raises Refusal where a loss is another.
+
+    In float32 the sign of a ReLU's input can turn by rounding within 20 steps of such a network, and honest losses then
+    part by more than a wrong layer might change them later on; in float64 it does not.
+    """
+    task = task.changed(dtype="float64")
+    data, places = training_rows(task, batches)
+    params = initial_params(task, request.training_seed)
+    trainer = module.Trainer(request.entry, task, params, data, depths=DEPTHS, fixed=fixed)
+    losses = checked_losses(trainer.train(places), len(places))
+    reference = Reference(task, params, data, fixed=fixed)
+    true = [reference.step(rows) for rows in places]
+    require_same_losses(losses.tolist(), true, f"{kind} depth in float64", tolerance=FLOAT64_TOLERANCE)
 
 
 def _count(name: str, tell: Callable[[], int | None] | None) -> Reading:
