@@ -112,7 +112,7 @@ def test_a_wrong_depth_is_refused(kind: str, by: int, monkeypatch: pytest.Monkey
     """One layer too many or too few, in either network."""
     monkeypatch.setattr(Trainer, "wrong_by", {"static": 0, "dynamic": 0} | {kind: by})
 
-    with pytest.raises(Refusal, match=f"not the same work: {kind} depth in float64, step 0"):
+    with pytest.raises(Refusal, match=f"not the same work: {kind} depth, step 0"):
         readings(Trainer)
 
 
