@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bench import claims, store, studying
+from bench import claims, material
 from bench.commands.common import JsonOption, ResultsOption, note, out, stdout
 from bench.publish import claims as published
 from bench.publish import escape
@@ -22,7 +22,8 @@ def claims_(
 ) -> None:
     """Supported, refuted, depends, undecided or not measured here: each claim, on each machine."""
     asked = claims.choose(claims.read_claims(file or claims.SHIPPED), names or [], file or claims.SHIPPED)
-    judged = claims.judge(asked, store.read_trials(results), studying.read_studies(results))
+    read = material.read(results)  # as for the report: what was withdrawn decides nothing
+    judged = claims.judge(asked, read.trials, read.studies)
     if as_json:
         out(json.dumps([claims.document(one, results) for one in judged], indent=1))
         return

@@ -58,6 +58,36 @@ def test_a_withdrawn_run_enters_nothing_and_stays_listed(tmp_path: Path) -> None
     assert "run-b" not in text.split("## Withdrawn")[0]
 
 
+OWN_CLAIM = """[[claim]]
+name = "pace"
+topic = "own"
+sentence = "It trains."
+said_by = "someone"
+meaning = "At some pace."
+[[claim.evidence]]
+what = "pace"
+measure = "samples_per_second"
+kind = "at-most"
+limit = 1e12
+subjects = ["torch-eager"]
+"""
+
+
+def test_what_was_withdrawn_decides_no_claim(tmp_path: Path) -> None:
+    """`bench claims` stands on the records that the report stands on: here on the older run, once the newer is gone."""
+    results = results_of(tmp_path / "results", "run-a", "run-b")
+    (tmp_path / "claims.toml").write_text(OWN_CLAIM)
+
+    def run() -> str:
+        done = bench("claims", "--claims", tmp_path / "claims.toml", "--results", results, "--json")
+        return str(json.loads(done.stdout)[0]["observations"][0]["run"])
+
+    before = run()
+    withdraw(results, "2026-01-02/testbox/run-b")
+
+    assert ("run-b", "run-a") == (before, run())
+
+
 def test_one_file_can_be_withdrawn(tmp_path: Path) -> None:
     """A pattern as in a shell takes out what it matches, and no more."""
     results = results_of(tmp_path, "run-a")
