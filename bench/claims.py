@@ -32,10 +32,10 @@ from scipy.special import fdtri
 
 from bench.equivalence import MARGIN, equivalence
 from bench.errors import InputError, validation_message
-from bench.measures import Conditions, Point, chosen_run, median_of, points, unit_of
+from bench.measures import Conditions, Point, chosen_run, median_of, points
 from bench.record import Machine, Trial, Value
 from bench.stats import CONFIDENCE, blocks_to_decide, estimate, half_width
-from bench.studying import StudyRecord
+from bench.studying import Studied
 
 SHIPPED = Path(__file__).parent / "claims.toml"
 
@@ -43,7 +43,6 @@ Kind = Literal["ratio", "equivalent", "exact", "same", "at-most", "spread", "fai
 Outcome = Literal["holds", "fails", "undecided", "no figure"]
 ClaimVerdict = Literal["supported", "refuted", "depends", "undecided", "not measured here"]
 Record = tuple[Path, Trial]
-Studied = tuple[Path, StudyRecord]
 
 
 class Evidence(Value):
@@ -231,9 +230,8 @@ def judge(claims: Sequence[Claim], trials: Sequence[Record], studies: Sequence[S
         for evidence in claim.evidence:
             if evidence.measure not in cache:
                 cache[evidence.measure] = points(evidence.measure, trials, studies)
-            unit = unit_of(evidence.measure, studies)
             asked = [point for point in cache[evidence.measure] if _asked(evidence, point)]
-            for observation, used in _observe(evidence, asked, unit):
+            for observation, used in _observe(evidence, asked):
                 of_machine[observation.conditions.machine].append(observation)
                 seen[observation.conditions.machine] += used
         if not of_machine:
@@ -259,26 +257,26 @@ def _asked(evidence: Evidence, point: Point) -> bool:
 Observed = tuple[Observation, list[Point]]
 
 
-def _observe(evidence: Evidence, asked: Sequence[Point], unit: str) -> Iterable[Observed]:
+def _observe(evidence: Evidence, asked: Sequence[Point]) -> Iterable[Observed]:
     """Every observation of a piece of evidence, in order of its conditions, with the points that it stands on."""
     by: dict[Conditions, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
     for point in asked:
         by[point.conditions][point.subject].append(point)
     if evidence.kind in ("spread", "failures"):
-        yield from _pooled(evidence, by, unit)
+        yield from _pooled(evidence, by)
         return
     for conditions in sorted(by, key=_order):
         subjects = by[conditions]
         if not subjects.keys() >= set(evidence.needs):
             continue
         if evidence.values is not None:
-            yield from _varied(evidence, conditions, by, unit)
+            yield from _varied(evidence, conditions, by)
             continue
         if evidence.subjects:
             for subject in evidence.subjects:
                 if subject in subjects:
                     chosen = chosen_run(subjects[subject])
-                    yield _alone(evidence, conditions, chosen, unit), chosen
+                    yield _alone(evidence, conditions, chosen), chosen
             continue
         found = [
             _one_run(subjects[subject], subjects[against])
@@ -288,10 +286,10 @@ def _observe(evidence: Evidence, asked: Sequence[Point], unit: str) -> Iterable[
         found += [_best_of(evidence, subjects, frameworks) for frameworks in evidence.best_of]
         for a, b in found:
             if a and b:
-                yield _beside(evidence, conditions, a, b, unit), [*a, *b]
+                yield _beside(evidence, conditions, a, b), [*a, *b]
 
 
-def _pooled(evidence: Evidence, by: Mapping[Conditions, Mapping[str, list[Point]]], unit: str) -> Iterable[Observed]:
+def _pooled(evidence: Evidence, by: Mapping[Conditions, Mapping[str, list[Point]]]) -> Iterable[Observed]:
     """One observation a pair and machine, over all conditions under which both were measured."""
     for machine in sorted({conditions.machine for conditions in by}):
         for subject, against in evidence.pairs:
@@ -320,12 +318,12 @@ def _pooled(evidence: Evidence, by: Mapping[Conditions, Mapping[str, list[Point]
                 device=evidence.device,
                 precision="ieee",
             )
-            observation = _observation(evidence, everywhere, a, b, unit, seen)
+            observation = _observation(evidence, everywhere, a, b, seen)
             yield replace(observation, subject=subject, against=against), [*a, *b]
 
 
 def _varied(
-    evidence: Evidence, conditions: Conditions, by: Mapping[Conditions, Mapping[str, list[Point]]], unit: str
+    evidence: Evidence, conditions: Conditions, by: Mapping[Conditions, Mapping[str, list[Point]]]
 ) -> Iterable[Observed]:
     """Subjects under these conditions, which have the first of the values, beside themselves at the second."""
     assert evidence.values is not None
@@ -336,7 +334,7 @@ def _varied(
         if subject in by[conditions] and subject in others:
             a, b = _one_run(by[conditions][subject], others[subject])
             if a and b:
-                one = _beside(evidence, conditions, a, b, unit)
+                one = _beside(evidence, conditions, a, b)
                 yield replace(one, against=f"{subject} with {evidence.vary} {evidence.values[1]}"), [*a, *b]
 
 
@@ -401,16 +399,14 @@ def _one_run(a: Sequence[Point], b: Sequence[Point]) -> tuple[list[Point], list[
     return [p for p in a if p.run == run], [p for p in b if p.run == run]
 
 
-def _beside(
-    evidence: Evidence, conditions: Conditions, a: Sequence[Point], b: Sequence[Point], unit: str
-) -> Observation:
+def _beside(evidence: Evidence, conditions: Conditions, a: Sequence[Point], b: Sequence[Point]) -> Observation:
     """The first of a pair beside the second, by the evidence's kind."""
     compare = {"ratio": _ratio, "exact": _exact, "equivalent": _equivalent}[evidence.kind]
-    return _observation(evidence, conditions, a, b, unit, compare(evidence, a, b))
+    return _observation(evidence, conditions, a, b, compare(evidence, a, b))
 
 
 def _observation(
-    evidence: Evidence, conditions: Conditions, a: Sequence[Point], b: Sequence[Point], unit: str, seen: "_Seen"
+    evidence: Evidence, conditions: Conditions, a: Sequence[Point], b: Sequence[Point], seen: "_Seen"
 ) -> Observation:
     return Observation(
         evidence=evidence,
@@ -421,7 +417,7 @@ def _observation(
         outcome=seen.outcome,
         a=median_of(a),
         b=median_of(b),
-        unit=unit,
+        unit=_unit([*a, *b]),
         n=seen.n,
         value=seen.value,
         interval=seen.interval,
@@ -440,6 +436,11 @@ class _Seen:
     interval: tuple[float, float] | None = None
     reason: str | None = None
     blocks: int | None = None
+
+
+def _unit(points_: Iterable[Point]) -> str:
+    """The measure's unit, by whichever process tells it."""
+    return next((point.unit for point in points_ if point.unit), "")
 
 
 def _why(points_: Iterable[Point]) -> str | None:
@@ -555,7 +556,7 @@ def _failures(a: Sequence[Point], b: Sequence[Point]) -> _Seen:
     return _Seen(outcome=outcome, n=min(len(a), len(b)), value=value, interval=(float(low), float(high)), reason=reason)
 
 
-def _alone(evidence: Evidence, conditions: Conditions, of: Sequence[Point], unit: str) -> Observation:
+def _alone(evidence: Evidence, conditions: Conditions, of: Sequence[Point]) -> Observation:
     """A subject by itself: same, or at-most."""
     values = [point.value for point in of if point.value is not None]
     outcome: Outcome = "undecided" if values else "no figure"
@@ -583,7 +584,7 @@ def _alone(evidence: Evidence, conditions: Conditions, of: Sequence[Point], unit
         outcome=outcome,
         a=median_of(of),
         b=None,
-        unit=unit,
+        unit=_unit(of),
         n=len(values),
         value=value,
         interval=interval,

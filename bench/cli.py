@@ -388,7 +388,7 @@ def run(
         inside += sum(made.worker_seconds for made in store.read_certificates_of(folder))
         if inside > 0:  # else no worker was started
             note(f"{seconds:.0f} s, of which outside the workers: {1 - inside / seconds:.1%}")
-    spoilt = any(runner.disproved(trial) or trial.status in runner.FAILURES for trial in trials)
+    spoilt = any(runner.disproved(trial) or trial.status in record.FAILURES for trial in trials)
     if spoilt or not any(trial.status == "ok" for trial in everything):
         raise typer.Exit(3)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.attribution import seconds_per_step
 from bench.errors import InputError
-from bench.record import Machine, Trial
-from bench.runner import FAILURES
-from bench.stats import counts, joules_per_sample, samples_per_second, time_to_first_step_seconds
+from bench.record import FAILURES, Machine, Trial
+from bench.stats import counts, final_accuracy, joules_per_sample, samples_per_second, time_to_first_step_seconds
 from bench.studying import StudyRecord
 
 ACCURACY_ASKED = 0.85
@@ -42,7 +42,10 @@ class Conditions:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One process. value: None where it has no such figure; why: the reason. seed: of the training."""
+    """One process. value: None where it has no such figure; why: the reason. seed: of the training.
+
+    unit: empty where the process has no such figure and so does not tell.
+    """
 
     subject: str
     framework: str
@@ -54,6 +57,7 @@ class Point:
     block: int
     seed: int
     value: float | None
+    unit: str
     why: str | None
     path: Path
     started_utc: str
@@ -80,18 +84,6 @@ def latency_tail(trial: Trial) -> float | None:
         return None
     p50, p99 = np.percentile(latencies, (50, 99))
     return float(p99 / p50) if p50 > 0 else None
-
-
-def final_accuracy(trial: Trial) -> float | None:
-    """Test accuracy after the last epoch."""
-    epochs = trial.measurements.epochs if trial.measurements else []
-    return epochs[-1].test_accuracy if epochs else None
-
-
-def seconds_per_step(trial: Trial) -> float | None:
-    """Batch size over samples/s."""
-    rate = samples_per_second(trial)
-    return trial.case.batch_size / rate if rate else None
 
 
 def _measured(of: Callable[[Trial], float | int | None]) -> Callable[[Trial], float | None]:
@@ -164,20 +156,13 @@ def points(
     ]
 
 
-def unit_of(measure: str, studies: Iterable[tuple[Path, StudyRecord]]) -> str:
-    """The unit of a measure; empty where no record has it yet."""
-    if measure in TRIAL_MEASURES:
-        return TRIAL_MEASURES[measure].unit
-    study, _, name = measure.partition("/")
-    units = (r.unit for _, record in studies if record.study == study for r in record.readings if r.name == name)
-    return next(units, "")
-
-
 def _of_trial(path: Path, trial: Trial, measure: TrialMeasure) -> Point:
     value = measure.of(trial)
     why = None if value is not None else measure.none
     placement = trial.placement
-    return _point(path, trial, run=placement.run, block=placement.block, study="", value=value, why=why)
+    return _point(
+        path, trial, run=placement.run, block=placement.block, study="", value=value, unit=measure.unit, why=why
+    )
 
 
 def _of_study(path: Path, record: StudyRecord, name: str) -> Point:
@@ -185,11 +170,20 @@ def _of_study(path: Path, record: StudyRecord, name: str) -> Point:
     value = found.value if found is not None and record.status == "ok" else None
     why = found.reason if found is not None else f"the study has no reading {name}"
     why = f"{record.status}: {record.reason}" if record.status != "ok" else why
-    return _point(path, record, run=record.run, block=record.block, study=record.study, value=value, why=why)
+    unit = found.unit if found is not None else ""
+    return _point(path, record, run=record.run, block=record.block, study=record.study, value=value, unit=unit, why=why)
 
 
 def _point(
-    path: Path, record: Trial | StudyRecord, *, run: str, block: int, study: str, value: float | None, why: str | None
+    path: Path,
+    record: Trial | StudyRecord,
+    *,
+    run: str,
+    block: int,
+    study: str,
+    value: float | None,
+    unit: str,
+    why: str | None,
 ) -> Point:
     case, task = record.case, record.task
     return Point(
@@ -215,6 +209,7 @@ def _point(
         block=block,
         seed=record.training_seed,
         value=value,
+        unit=unit,
         why=why,
         path=path,
         started_utc=record.started_utc,

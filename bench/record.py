@@ -22,6 +22,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 Status = Literal["ok", "refused", "failed", "crashed", "out-of-memory", "timed-out", "broken-output"]
+FAILURES: frozenset[Status] = frozenset({"failed", "crashed", "out-of-memory", "timed-out", "broken-output"})
 Readings = list[Finite | None]  # one for each sample of a series; null where that sample could not be had
 
 

@@ -31,6 +31,7 @@ from bench.precision import enough, looks
 from bench.probes import gpu as cards
 from bench.probes.available import availability
 from bench.record import (
+    FAILURES,
     Case,
     Certificate,
     Conditions,
@@ -51,7 +52,6 @@ from bench.task import Task
 # Every variable that a BLAS or a framework of ours takes its number of threads from.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _STDERR_KEPT = 4000
-FAILURES: frozenset[Status] = frozenset({"failed", "crashed", "out-of-memory", "timed-out", "broken-output"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -179,6 +179,11 @@ def time_to_first_step_seconds(trial: Trial) -> float | None:
     return measured.import_seconds + measured.build_seconds + measured.first_step_seconds
 
 
+def final_accuracy(trial: Trial) -> float | None:
+    """Share of the test set that is right after the last epoch."""
+    return trial.measurements.epochs[-1].test_accuracy if trial.measurements and trial.measurements.epochs else None
+
+
 # The function of a quantity, and whether more of it is faster.
 QUANTITIES: dict[Quantity, tuple[Callable[[Trial], float | None], bool]] = {
     "samples_per_second": (samples_per_second, True),

@@ -18,6 +18,7 @@ from bench.errors import InputError
 from bench.plan import case_of
 from bench.probes.available import availability
 from bench.record import (
+    FAILURES,
     Bytes,
     Case,
     Count,
@@ -31,7 +32,7 @@ from bench.record import (
     compact_json,
     read_value,
 )
-from bench.runner import FAILURES, Bounds, Where, ask_worker, load_average, worker_cores
+from bench.runner import Bounds, Where, ask_worker, load_average, worker_cores
 from bench.studies import Study, find_study
 from bench.task import Task
 
@@ -86,6 +87,7 @@ class StudyRecord(Value):
         return next((reading.value for reading in self.readings if reading.name == name), None)
 
 
+Studied = tuple[Path, StudyRecord]  # with the file that it was read from
 Asked = tuple[int, int, Study, Entry, Task]  # block, position, study, subject, task
 
 
@@ -201,7 +203,7 @@ def keep(folder: Path, record: StudyRecord) -> Path:
     return path
 
 
-def read_studies(results: Path) -> list[tuple[Path, StudyRecord]]:
+def read_studies(results: Path) -> list[Studied]:
     """File and record of every study of a results folder. Raises InputError on a broken one."""
     paths = sorted(store.raw_folder(results).glob("*/*/*/study_*.json"))
     return [(path, read_value(StudyRecord, path)) for path in paths]

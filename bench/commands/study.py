@@ -15,8 +15,8 @@ from bench.errors import InputError
 from bench.probes.machine import read_machine
 from bench.probes.source import read_source
 from bench.publish import escape
-from bench.record import Source
-from bench.runner import FAILURES, Where, worker_cores
+from bench.record import FAILURES, Source
+from bench.runner import Where, worker_cores
 from bench.studies import STUDIES, find_study
 from bench.studying import StudyPlan, StudyRecord
 from bench.task import load_task

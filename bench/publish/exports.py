@@ -20,6 +20,7 @@ from bench.publish.tables import Record, Row, Section
 from bench.record import Case, Trial
 from bench.stats import (
     counts,
+    final_accuracy,
     is_warm_up_only,
     samples_per_second,
     spread,
@@ -54,11 +55,6 @@ def peak_training_bytes(trial: Trial) -> int | None:
 def device_peak_bytes(trial: Trial) -> float | None:
     """The peak of the framework's allocator on the device; None on the CPU."""
     return trial.measurements.memory.device_peak_allocated_bytes.value if trial.measurements else None
-
-
-def final_accuracy(trial: Trial) -> float | None:
-    """Share of the test set that is right after the last epoch."""
-    return trial.measurements.epochs[-1].test_accuracy if trial.measurements and trial.measurements.epochs else None
 
 
 @dataclass(frozen=True, kw_only=True)

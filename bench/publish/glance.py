@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from bench.claims import Claim, Evidence, Judged, Observation, Record, Studied, judge
+from bench.claims import Claim, Evidence, Judged, Observation, Record, judge
 from bench.publish import claims, units
 from bench.stats import verdict_of
+from bench.studying import Studied
 from bench.task import load_task
 
 Take = Literal["tensorflow", "torch", "tie", "undecided", "not measured"]

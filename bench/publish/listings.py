@@ -29,9 +29,8 @@ from bench.publish.tables import (
 )
 from bench.record import Case, Certificate, Trial
 from bench.stats import Spread, counts
-from bench.studying import StudyRecord
+from bench.studying import Studied, StudyRecord
 
-Studied = tuple[Path, StudyRecord]
 Certified = tuple[Path, Certificate]
 
 _BLOCK = re.compile(r"block-(\d+)_")

@@ -11,6 +11,7 @@ from bench.ceilings import Best, Place, best_ceilings
 from bench.contract import Device, Mode, Precision
 from bench.publish import escape, units
 from bench.record import Case, Machine, Trial
+from bench.selection import versions_of
 from bench.stats import CaseKey, Comparison, Spread, Summary, case_key, compare, counts, summarise, why_left_out
 from bench.task import Task, is_shipped
 
@@ -428,7 +429,7 @@ def _figures(section: Section, row: Row) -> dict[str, Any]:
         "run": row.run,
         "profile": row.profile,
         "date": row.trials[-1].started_utc[:10],
-        "versions": _versions(row.trials[-1]),
+        "versions": "; ".join(f"{name} {of}" for name, of in versions_of(row.trials[-1], same_entry=False).items()),
         "trials": seen.n,
         "samples_per_second_median": rates.median if rates else None,
         "samples_per_second_least": rates.least if rates else None,
@@ -448,14 +449,6 @@ def _figures(section: Section, row: Row) -> dict[str, Any]:
         "float64_deviation": seen.float64_deviation,
         "loss_deviation": seen.loss_deviation,
     }
-
-
-def _versions(trial: Trial) -> str:
-    """python 3.11.7; numpy 2.4.6; torch 2.13.0"""
-    if trial.versions is None:
-        return ""
-    found = {"python": trial.versions.python, "numpy": trial.versions.numpy} | trial.versions.packages
-    return "; ".join(f"{name} {version}" for name, version in found.items())
 
 
 def _against_figures(one: Against) -> dict[str, Any]:
