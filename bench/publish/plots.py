@@ -4,9 +4,12 @@ A figure without data is not drawn and says why. One colour a framework, the sam
 framework are told apart by shape and by their names.
 """
 
+import hashlib
 import json
 import math
 import re
+import struct
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -48,6 +51,8 @@ FONT = "Liberation Sans, Arial, Helvetica, sans-serif"  # the first is in vl-con
 STATIC_WIDTH = 720  # pixels, of the files; in the page a chart is as wide as its place
 LINE_POINTS = 24  # of a fitted line: on logarithmic axes it is a curve
 VEGA_LITE = "6.4"
+_SOURCE = "evenhand:svg-sha256"  # keyword of a PNG's text chunk
+_LAST = 12  # bytes of a PNG's last chunk, IEND: length, name, checksum
 
 Spec = dict[str, Any]
 
@@ -447,8 +452,14 @@ def _data(rows: Iterable[Spec]) -> Any:
     import altair as alt
 
     # Plain also because Vega-Lite writes expressions with these texts, in which a line separator is no character.
-    plain = [{k: escape.plain(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
-    return alt.Data(values=plain)
+    return alt.Data(values=[{key: _drawn(value) for key, value in row.items()} for row in rows])
+
+
+def _drawn(value: Any) -> Any:
+    """A value as a chart has it: six digits, since processors differ in the last bits of a fitted line."""
+    if isinstance(value, str):
+        return escape.plain(value)
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _axis(form: str) -> Any:
@@ -575,7 +586,19 @@ def to_svg(plot: Plot) -> str:
 
 
 def to_png(svg: str) -> bytes:
-    """The picture of an SVG."""
+    """The picture of an SVG, with the SVG's SHA-256: the pixels of an edge differ from processor to processor.
+
+    The hash is a tEXt chunk before the last one (PNG specification, third edition, 11.3.3.2).
+    """
     import vl_convert
 
-    return bytes(vl_convert.svg_to_png(svg))
+    made = bytes(vl_convert.svg_to_png(svg))
+    named = b"tEXt" + f"{_SOURCE}\0{hashlib.sha256(svg.encode()).hexdigest()}".encode()
+    chunk = struct.pack(">I", len(named) - 4) + named + struct.pack(">I", zlib.crc32(named))
+    return made[:-_LAST] + chunk + made[-_LAST:]
+
+
+def source_of(png: bytes) -> str | None:
+    """The SHA-256 of the SVG that a picture by `to_png` shows; None where the bytes name none."""
+    found = re.search(rb"tEXt" + re.escape(_SOURCE.encode()) + rb"\0([0-9a-f]{64})", png[-256:])
+    return found[1].decode() if found else None

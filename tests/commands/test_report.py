@@ -7,6 +7,7 @@ import typer
 
 from bench import publish
 from bench.commands.report import report
+from tests.bench.test_material import results_of
 from tests.make import make_record, make_trial
 
 
@@ -35,6 +36,26 @@ def test_a_page_that_was_edited_is_found(results: Path, tmp_path: Path) -> None:
     with (results / "index.html").open("a", encoding="utf-8") as page:
         page.write("edited")
 
+    with pytest.raises(typer.Exit) as left:
+        report(results, tmp_path / "none.md", check=True)
+
+    assert 1 == left.value.exit_code
+
+
+def test_a_picture_whose_pixels_differ_is_up_to_date_and_one_of_other_data_is_not(
+    tmp_path: Path,
+) -> None:
+    """The pixels of an edge differ from processor to processor; the SVG that a picture names does not."""
+    results = results_of(tmp_path / "results", "run-0")
+    report(results, tmp_path / "none.md")
+    picture = results / "plots" / "throughput.png"
+    made = bytearray(picture.read_bytes())
+    made[100] ^= 1
+    picture.write_bytes(made)
+    report(results, tmp_path / "none.md", check=True)
+
+    made[-80] ^= 1
+    picture.write_bytes(made)
     with pytest.raises(typer.Exit) as left:
         report(results, tmp_path / "none.md", check=True)
 

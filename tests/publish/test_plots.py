@@ -1,8 +1,11 @@
 """bench/publish/plots.py: what a chart shows is what the records say."""
 
+import hashlib
 import json
 import re
 import statistics
+import struct
+import zlib
 from typing import Any
 
 import pytest
@@ -14,6 +17,8 @@ from bench.publish.tables import Record
 from tests.make import MIB, make_machine, make_record, make_step, make_trial
 from tests.publish.page import some_records
 from tests.publish.test_history import make_shown
+
+DIGITS = 1e-5  # a chart has six digits
 
 
 def figures_of(records: list[Record]) -> dict[str, Figure]:
@@ -46,7 +51,8 @@ def test_throughput_shows_median_and_range_of_the_trials() -> None:
     row = rows[0]
 
     assert ["torch-eager", "tensorflow-function", "tensorflow-eager"] == [r["entry"] for r in rows]
-    assert (statistics.median(rates), min(rates), max(rates)) == (row["median"], row["least"], row["greatest"])  # type: ignore[type-var]
+    want = [float(statistics.median(rates)), min(rates), max(rates)]  # type: ignore[arg-type, type-var]
+    assert want == pytest.approx([row["median"], row["least"], row["greatest"]], rel=DIGITS)
 
 
 def test_ratios_show_the_interval_of_the_comparison() -> None:
@@ -58,7 +64,8 @@ def test_ratios_show_the_interval_of_the_comparison() -> None:
     row = next(r for r in rows if r["entry"] == "tensorflow-function")
 
     assert "torch-eager" not in {r["entry"] for r in rows}
-    assert (ratio.ratio, ratio.interval) == (row["ratio"], (row["low"], row["high"]))
+    want = [ratio.ratio, *(ratio.interval or ())]
+    assert want == pytest.approx([row["ratio"], row["low"], row["high"]], rel=DIGITS)
 
 
 def test_a_sweep_shows_medians_the_fitted_line_and_the_crossover() -> None:
@@ -72,7 +79,7 @@ def test_a_sweep_shows_medians_the_fitted_line_and_the_crossover() -> None:
     crossing = [r for r in rows if "entry" not in r]
     dots = sorted(r["size"] for r in rows if r.get("entry") == "torch-eager" and "told" in r)
 
-    assert [meets] == [r["size"] for r in crossing]
+    assert [meets] == pytest.approx([r["size"] for r in crossing], rel=DIGITS)
     assert 90 < meets < 110
     assert [32, 64, 128, 256] == dots
 
@@ -176,3 +183,30 @@ def test_a_chart_becomes_a_picture() -> None:
 
     assert "tensorflow-function" in svg
     assert plots.to_png(svg).startswith(b"\x89PNG")
+
+
+def test_a_picture_names_the_svg_that_it_shows() -> None:
+    """In a text chunk with a right checksum, as every reader of PNG demands."""
+    svg = plots.to_svg(figures_of(some_records())["throughput"].plots[0])
+
+    made = plots.to_png(svg)
+
+    at = made.index(b"tEXt")
+    length, sealed = struct.unpack(">I", made[at - 4 : at])[0], made[at + 4 :]
+    assert hashlib.sha256(svg.encode()).hexdigest() == plots.source_of(made)
+    assert zlib.crc32(made[at : at + 4 + length]) == struct.unpack(">I", sealed[length : length + 4])[0]
+    assert made.endswith(b"IEND\xae\x42\x60\x82")
+
+
+def test_other_bytes_name_no_svg() -> None:
+    """A picture that something else has made, and what is none."""
+    assert plots.source_of(b"\x89PNG\r\n\x1a\n") is None
+    assert plots.source_of(b"") is None
+
+
+def test_the_last_bits_of_a_fit_are_not_drawn() -> None:
+    """Processors differ in them, and the page must be the same bytes everywhere."""
+    drawn = [row["micro"] for row in values_of(figures_of(swept())["batch"].plots[0]) if "micro" in row]
+
+    assert drawn
+    assert drawn == [float(f"{value:.6g}") for value in drawn]
