@@ -17,7 +17,6 @@ import fnmatch
 import math
 import re
 import statistics
-import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -27,13 +26,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from packaging.version import InvalidVersion, Version
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from scipy.special import fdtri
 
 from bench.equivalence import MARGIN, equivalence
-from bench.errors import InputError, validation_message
+from bench.errors import InputError
 from bench.measures import Conditions, Point, chosen_run, median_of, points
-from bench.record import Machine, Trial, Value
+from bench.record import Machine, Trial, Value, read_toml
 from bench.stats import CONFIDENCE, blocks_to_decide, estimate, half_width
 from bench.studying import Studied
 
@@ -191,16 +190,7 @@ class Judged:
 
 def read_claims(path: Path = SHIPPED) -> list[Claim]:
     """The claims of a TOML file. Raises InputError with file and path of what is wrong."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is no TOML ({error}); correct it there") from None
-    try:
-        claims = _File.model_validate(document, strict=False).claim
-    except ValidationError as error:
-        raise InputError(validation_message(str(path), error)) from None
+    claims = read_toml(_File, path).claim
     names = [claim.name for claim in claims]
     for name in names:
         if names.count(name) > 1:
@@ -729,13 +719,18 @@ def _listed(words: Sequence[str], most: int = 4) -> str:
 
 def describe(o: Observation) -> str:
     """Subjects and conditions in a few words."""
-    c = o.conditions
     who = f"{o.subject} against {o.against}" if o.against else o.subject
+    where = where_text(o.conditions)
+    return f"{who} on {where}" if where else f"{who} over {o.conditions.task}"
+
+
+def where_text(c: Conditions) -> str:
+    """mlp, batch 512, 4 epochs, 2 threads; nothing where all conditions are pooled."""
     if not c.batch_size:
-        return f"{who} over {c.task}"
+        return ""
     threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
     epochs = "1 epoch" if c.epochs == 1 else f"{c.epochs} epochs"
-    return f"{who} on {c.task}, batch {c.batch_size}, {epochs}, {threads}"
+    return f"{c.task}, batch {c.batch_size}, {epochs}, {threads}"
 
 
 def headlines(judged: Sequence[Judged]) -> list[Judged]:

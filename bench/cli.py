@@ -23,7 +23,17 @@ from rich.table import Table
 from bench import __version__, plan, publish, record, runner, store
 from bench.certificate import LIMITS
 from bench.commands.claims import claims_
-from bench.commands.common import ROOT, JsonOption, ResultsOption, note, out, stdout
+from bench.commands.common import (
+    ROOT,
+    JsonOption,
+    ResultsOption,
+    check_at_least,
+    check_begun_here,
+    check_time_limit,
+    note,
+    out,
+    stdout,
+)
 from bench.commands.compare import compare
 from bench.commands.export import export
 from bench.commands.gate import gate
@@ -175,18 +185,14 @@ def _new_plan(
         if device not in ("cpu", "cuda"):
             raise InputError(f"--device {device!r}: no such device; take cpu or cuda")
     for count in threads or ():
-        if count < 1:
-            raise InputError(f"--threads {count}: must be at least 1")
+        check_at_least("--threads", count, 1)
         runner.worker_cores(count)
     for precision in precisions or ():
         if precision not in ("ieee", "tf32"):
             raise InputError(f"--matmul {precision!r}: no such precision; take ieee or tf32")
-    if blocks is not None and blocks < 1:
-        raise InputError(f"--blocks {blocks}: must be at least 1")
-    if seed is not None and seed < 0:
-        raise InputError(f"--seed {seed}: must be at least 0")
-    if time_limit is not None and not 0 < time_limit < float("inf"):
-        raise InputError(f"--time-limit {time_limit}: must be a number of seconds above 0")
+    check_at_least("--blocks", blocks, 1)
+    check_at_least("--seed", seed, 0)
+    check_time_limit(time_limit)
     width = _share(target)
     if width is None and against is not None:
         raise InputError("--against: names the entry that --precision takes ratios to; give --precision as well")
@@ -279,13 +285,7 @@ def _resumed(results: Path, wanted: Plan | None, seed: int | None) -> tuple[Path
         same = wanted is None or all(getattr(found, name) == getattr(wanted, name) for name in _WHAT)
         if not same or (seed is not None and found.seed != seed) or not runner.remaining(found, folder):
             continue
-        if found.machine_fingerprint != machine:
-            raise InputError(f"{folder}: was begun on another machine; go on there, or start anew without --resume")
-        if found.source.sha256 != source:
-            raise InputError(
-                f"{folder}: was begun with other code (commit {found.source.git_commit or 'unknown'}); "
-                "check that out, or start anew without --resume"
-            )
+        check_begun_here(folder, found, machine=machine, source=source)
         return folder, found
     raise InputError(f"--resume: {results} holds no unfinished run of this plan; leave --resume out to start one")
 

@@ -9,18 +9,17 @@ results/withdrawn.toml:
     reason = "a package was being installed meanwhile"
 """
 
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from bench import store, studying
-from bench.errors import InputError, validation_message
+from bench.errors import InputError
 from bench.probes.machine import fingerprint_of
-from bench.record import Certificate, Suite, Trial, Value
+from bench.record import Certificate, Suite, Trial, Value, read_toml
 from bench.studying import StudyRecord
 
 FILE = "withdrawn.toml"
@@ -98,15 +97,7 @@ def read_withdrawn(results: Path) -> tuple[Withdrawn, ...]:
     path = results / FILE
     if not path.exists():
         return ()
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-        entries = _File.model_validate(document, strict=False).withdrawn
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is no TOML ({error}); correct it there") from None
-    except ValidationError as error:
-        raise InputError(validation_message(str(path), error)) from None
+    entries = read_toml(_File, path).withdrawn
     return tuple(Withdrawn(entry=entry, paths=_taken(results, path, entry)) for entry in entries)
 
 

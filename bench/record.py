@@ -1,6 +1,7 @@
 """Trial, Machine and Plan <-> JSON: the values that results/raw holds, and the number of their schema."""
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -549,6 +550,20 @@ def read_value(kind: type[T], path: Path) -> T:
         raise InputError(validation_message(str(path), error)) from None
     except (ValueError, KeyError, TypeError) as error:  # no JSON, or not what its number says it is
         raise InputError(f"{path}: is no whole record ({error}); restore the file") from None
+
+
+def read_toml(kind: type[T], path: Path) -> T:
+    """A value from a TOML file that a person writes. Raises InputError with file, path and cause."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is no TOML ({error}); correct it there") from None
+    try:
+        return kind.model_validate(document, strict=False)
+    except ValidationError as error:
+        raise InputError(validation_message(str(path), error)) from None
 
 
 def schema_of(name: str, kind: type[Value]) -> dict[str, Any]:

@@ -118,9 +118,14 @@ def refuse_stub(place: Path, *drivers: str | None) -> None:
             )
 
 
+def run_folder(results: Path, created_utc: str, machine_name: str, run: str) -> Path:
+    """results/raw/YYYY-MM-DD/MACHINE/RUN"""
+    return raw_folder(results) / created_utc[:10] / machine_name / run
+
+
 def create_run(results: Path, plan: Plan, machine_name: str) -> Path:
-    """Make the folder of a new run, results/raw/YYYY-MM-DD/MACHINE/RUN, with its plan in it."""
-    folder = raw_folder(results) / plan.created_utc[:10] / machine_name / plan.run
+    """Make the folder of a new run, with its plan in it."""
+    folder = run_folder(results, plan.created_utc, machine_name, plan.run)
     write_once(folder / PLAN_FILE, compact_json(plan.model_dump(mode="json")))
     return folder
 

@@ -5,7 +5,7 @@ study checks by itself that its subjects did the work.
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -34,7 +34,7 @@ from bench.record import (
 )
 from bench.runner import Bounds, Where, ask_worker, load_average, worker_cores
 from bench.studies import Study, find_study
-from bench.task import Task
+from bench.task import Task, load_task
 
 PLAN_FILE = "study-plan.json"
 
@@ -91,12 +91,13 @@ Studied = tuple[Path, StudyRecord]  # with the file that it was read from
 Asked = tuple[int, int, Study, Entry, Task]  # block, position, study, subject, task
 
 
-def asked(plan: StudyPlan, load: Callable[[str], Task]) -> Iterator[Asked]:
+def asked(plan: StudyPlan) -> Iterator[Asked]:
     """All that a plan asks, block by block, in random order within each block from the recorded seed."""
     studies = [find_study(name) for name in plan.studies]
+    tasks = {name: load_task(name) for study in studies for name in study.tasks}
     for block in range(max(plan.blocks or study.blocks for study in studies)):
         of_block = [
-            (study, subject, load(task))
+            (study, subject, tasks[task])
             for study in studies
             if block < (plan.blocks or study.blocks)
             for subject in study.subjects
@@ -113,11 +114,11 @@ def study_file(study: str, case: Case, block: int) -> str:
     return f"study_{study}_{store.trial_file(case, block)}"
 
 
-def missing(plan: StudyPlan, folder: Path, load: Callable[[str], Task]) -> list[Asked]:
+def missing(plan: StudyPlan, folder: Path) -> list[Asked]:
     """What has no record yet."""
     return [
         one
-        for one in asked(plan, load)
+        for one in asked(plan)
         if not (folder / study_file(one[2].name, case_of(one[4], one[3], "cpu", plan.threads), one[0])).exists()
     ]
 
@@ -172,27 +173,19 @@ def run_study(plan: StudyPlan, one: Asked, *, where: Where) -> StudyRecord:
 
 def create_run(results: Path, plan: StudyPlan, machine: Machine) -> Path:
     """Make the folder of a new run of studies, with its plan in it."""
-    folder = store.raw_folder(results) / plan.created_utc[:10] / machine.name / plan.run
+    folder = store.run_folder(results, plan.created_utc, machine.name, plan.run)
     store.write_once(folder / PLAN_FILE, compact_json(plan.model_dump(mode="json")))
     return folder
 
 
-def unfinished(results: Path, *, machine: str, source: str, load: Callable[[str], Task]) -> tuple[Path, StudyPlan]:
-    """The newest run of studies with something missing. Raises InputError where there is none that can go on here."""
+def unfinished(results: Path) -> tuple[Path, StudyPlan]:
+    """The newest run of studies with something missing. Raises InputError where there is none."""
     plans = [
         (path.parent, read_value(StudyPlan, path)) for path in store.raw_folder(results).glob(f"*/*/*/{PLAN_FILE}")
     ]
     for folder, plan in sorted(plans, key=lambda one: one[1].created_utc, reverse=True):
-        if not missing(plan, folder, load):
-            continue
-        if plan.machine_fingerprint != machine:
-            raise InputError(f"{folder}: was begun on another machine; go on there, or start anew without --resume")
-        if plan.source.sha256 != source:
-            raise InputError(
-                f"{folder}: was begun with other code (commit {plan.source.git_commit or 'unknown'}); "
-                "check that out, or start anew without --resume"
-            )
-        return folder, plan
+        if missing(plan, folder):
+            return folder, plan
     raise InputError(f"--resume: {results} holds no unfinished run of studies; leave --resume out to start one")
 
 

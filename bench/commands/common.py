@@ -7,10 +7,37 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bench.errors import InputError
+from bench.record import Plan
+from bench.studying import StudyPlan
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder of the results.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+
+
+def check_at_least(flag: str, value: int | None, least: int) -> None:
+    """Raise InputError where a number was given and is too small."""
+    if value is not None and value < least:
+        raise InputError(f"{flag} {value}: must be at least {least}")
+
+
+def check_time_limit(value: float | None) -> None:
+    """Raise InputError where --time-limit is no time."""
+    if value is not None and not 0 < value < float("inf"):
+        raise InputError(f"--time-limit {value}: must be a number of seconds above 0")
+
+
+def check_begun_here(folder: Path, plan: Plan | StudyPlan, *, machine: str, source: str) -> None:
+    """Raise InputError where the run of a folder was begun on another machine or with other code: runs mix none."""
+    if plan.machine_fingerprint != machine:
+        raise InputError(f"{folder}: was begun on another machine; go on there, or start anew without --resume")
+    if plan.source.sha256 != source:
+        raise InputError(
+            f"{folder}: was begun with other code (commit {plan.source.git_commit or 'unknown'}); "
+            "check that out, or start anew without --resume"
+        )
 
 
 def out(text: str) -> None:

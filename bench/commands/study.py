@@ -10,7 +10,17 @@ import typer
 from rich.table import Table
 
 from bench import store, studying
-from bench.commands.common import ROOT, JsonOption, ResultsOption, note, out, stdout
+from bench.commands.common import (
+    ROOT,
+    JsonOption,
+    ResultsOption,
+    check_at_least,
+    check_begun_here,
+    check_time_limit,
+    note,
+    out,
+    stdout,
+)
 from bench.errors import InputError
 from bench.probes.machine import read_machine
 from bench.probes.source import read_source
@@ -19,7 +29,6 @@ from bench.record import FAILURES, Source
 from bench.runner import Where, worker_cores
 from bench.studies import STUDIES, find_study
 from bench.studying import StudyPlan, StudyRecord
-from bench.task import load_task
 
 
 def study_(
@@ -39,11 +48,12 @@ def study_(
     """Run studies: memory over a soak, repeatability, and what else claims need beside training trials."""
     machine, source = read_machine(), read_source(ROOT)
     if resume:
-        folder, plan = studying.unfinished(results, machine=machine.fingerprint, source=source.sha256, load=load_task)
+        folder, plan = studying.unfinished(results)
+        check_begun_here(folder, plan, machine=machine.fingerprint, source=source.sha256)
     else:
         folder = None
         plan = _plan(study, entry, blocks, threads, seed, time_limit, machine.fingerprint, source)
-    todo = studying.missing(plan, folder, load_task) if folder else list(studying.asked(plan, load_task))
+    todo = studying.missing(plan, folder) if folder else list(studying.asked(plan))
     if dry_run:
         for block, _, what, subject, task in todo:
             out(f"block {block}: {what.name} {subject.name} on {task.name}")
@@ -86,15 +96,11 @@ def _plan(
     for name in subjects or ():
         if name not in known:
             raise InputError(f"--entry {name!r}: no subject of these studies; take of {', '.join(sorted(known))}")
-    if threads < 1:
-        raise InputError(f"--threads {threads}: must be at least 1")
+    check_at_least("--threads", threads, 1)
     worker_cores(threads)
-    if blocks is not None and blocks < 1:
-        raise InputError(f"--blocks {blocks}: must be at least 1")
-    if seed is not None and seed < 0:
-        raise InputError(f"--seed {seed}: must be at least 0")
-    if time_limit is not None and not 0 < time_limit < float("inf"):
-        raise InputError(f"--time-limit {time_limit}: must be a number of seconds above 0")
+    check_at_least("--blocks", blocks, 1)
+    check_at_least("--seed", seed, 0)
+    check_time_limit(time_limit)
     now = datetime.now(UTC)
     return StudyPlan(
         run=f"{now:%H%M%S}-study-{secrets.token_hex(2)}",

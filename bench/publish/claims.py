@@ -4,13 +4,14 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import get_args
 
-from bench.claims import Judged, Observation, describe, headlines
+from bench.claims import ClaimVerdict, Judged, Observation, describe, headlines
 from bench.publish import escape, markdown, units
 from bench.stats import Estimate
 
 HEADS = ("Topic", "Claim", "Said by", "Verdict", "Why", "Records")
-VERDICTS = ("supported", "refuted", "depends", "undecided", "not measured here")
+VERDICTS: tuple[ClaimVerdict, ...] = get_args(ClaimVerdict)
 
 
 def value_text(o: Observation) -> str:
@@ -85,8 +86,10 @@ def answer(judged: Sequence[Judged], folder: str) -> str:
         cores = units.count(machine.cores, "core")
         lines += [f"On {escape.markdown(machine.cpu_model or machine.name)} with {cores}:", ""]
         lines += [f"- {escape.markdown(line, 600)}" for line in answer_lines(of)]
-        lines += ["", f"{tally(of)} Each with its evidence: [{folder}/README.md]({folder}/README.md#claims),", ""]
-        lines[-2] = lines[-2].removesuffix(",") + f", as a page [{folder}/index.html]({folder}/index.html)."
+        evidence = (
+            f"[{folder}/README.md]({folder}/README.md#claims), as a page [{folder}/index.html]({folder}/index.html)"
+        )
+        lines += ["", f"{tally(of)} Each with its evidence: {evidence}.", ""]
     return "\n".join(lines).strip() or "No claim has been measured yet; `make bench` begins."
 
 

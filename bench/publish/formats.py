@@ -7,7 +7,7 @@ from typing import Any
 
 from bench import claims
 from bench.claims import Judged
-from bench.publish import escape, markdown, tables
+from bench.publish import escape, markdown, tables, units
 from bench.publish.tables import HEADS, Record, Section, sections, texts
 
 # A bar over letters, an arrow or a check mark stops pdflatex, so what it may not know is spelt.
@@ -39,14 +39,12 @@ def _latex(section: Section) -> str:
 
 def caption(section: Section) -> str:
     """What a table is of: task, machine, threads, dates, versions, runs."""
-    trials = section.trials
-    days = sorted({trial.started_utc[:10] for trial in trials})
-    dates = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+    task, trials = section.task, section.trials
     runs = ", ".join(dict.fromkeys(trial.placement.run for trial in trials))
-    threads = "1 thread" if section.threads == 1 else f"{section.threads} threads"
     return (
-        f"{section.task.name} ({section.task.title}, batch {section.task.batch_size}, {section.task.epochs} epochs) on "
-        f"{escape.plain(markdown.machine_text(section.machine))}, {threads}; {dates}; "
+        f"{task.name} ({task.title}, batch {task.batch_size}, {task.epochs} epochs) on "
+        f"{escape.plain(markdown.machine_text(section.machine))}, {units.count(section.threads, 'thread')}; "
+        f"{units.days(trial.started_utc for trial in trials)}; "
         f"{escape.plain(markdown.versions_text(trials), 600)}; runs {escape.plain(runs)}. "
         "Ratios are of paired blocks, with 95% intervals."
     )

@@ -6,10 +6,12 @@ Each case is judged like a claim, TensorFlow first, so that one figure cannot be
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
-from bench.claims import Claim, Evidence, Judged, Observation, Record, judge
+from bench.claims import Claim, Evidence, Judged, Observation, Record, judge, where_text
 from bench.publish import claims, units
+from bench.publish.plots import NAMES
 from bench.stats import verdict_of
 from bench.studying import Studied
 from bench.task import load_task
@@ -211,7 +213,12 @@ def _choice(case: Claim, machine: str, judged: Iterable[Judged]) -> Choice:
 
 def _is_plain(o: Observation) -> bool:
     """Whether it is of the task mlp as it ships, with one thread."""
-    return o.conditions.fingerprint == load_task("mlp").fingerprint and o.conditions.threads == 1
+    return o.conditions.fingerprint == _shipped_fingerprint() and o.conditions.threads == 1
+
+
+@cache
+def _shipped_fingerprint() -> str:
+    return load_task("mlp").fingerprint
 
 
 _TAKE: dict[str, Take] = {"faster": "tensorflow", "slower": "torch", "tie": "tie", "undecided": "undecided"}
@@ -249,7 +256,7 @@ def of_leader(o: Observation) -> Observation:
     return replace(o, value=1 / o.value, interval=interval)
 
 
-FRAMEWORKS = {"torch": "PyTorch", "tensorflow": "TensorFlow"}
+FRAMEWORKS = {name: NAMES[name] for name in ("torch", "tensorflow")}
 _WORDS: dict[Take, str] = {**FRAMEWORKS, "tie": "a tie", "undecided": "not decided"}  # type: ignore[dict-item]
 
 
@@ -265,7 +272,7 @@ def elsewhere(choice: Choice) -> str:
     same = by.pop(choice.take, [])
     parts = [f"the same in {len(same)} of {units.count(len(others), 'other')}"]
     for what in sorted(by, key=list(_WORDS).index):
-        where = f" ({'; '.join(where_text(o) for o in by[what][:3])})" if what in FRAMEWORKS else ""
+        where = f" ({'; '.join(where_text(o.conditions) for o in by[what][:3])})" if what in FRAMEWORKS else ""
         parts.append(f"{_WORDS[what]} in {len(by[what])}{where}")
     return "; ".join(parts)
 
@@ -273,11 +280,3 @@ def elsewhere(choice: Choice) -> str:
 def figure(value: float | None, o: Observation) -> str:
     """A side's median with its unit; nothing for a spread, whose sides are pooled over conditions."""
     return "" if o.evidence.kind == "spread" else claims.quantity_text(value, o.unit)
-
-
-def where_text(o: Observation) -> str:
-    """mlp, batch 512, 4 epochs, 2 threads; nothing where all conditions are pooled."""
-    c = o.conditions
-    if not c.batch_size:
-        return ""
-    return f"{c.task}, batch {c.batch_size}, {units.count(c.epochs, 'epoch')}, {units.count(c.threads, 'thread')}"

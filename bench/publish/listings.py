@@ -384,10 +384,7 @@ def failures(
         lines.append(_failure(f"study {study}", case, machine, status, reason, links))
     heads = (
         Head(text="What", filtered=True),
-        Head(text="Entry", filtered=True),
-        Head(text="Task", filtered=True),
-        Head(text="Batch", number=True),
-        Head(text="Threads", number=True),
+        *_BRIEF_HEADS,
         Head(text="Device", filtered=True),
         Head(text="Machine", filtered=True),
         Head(text="Status", filtered=True),
@@ -404,16 +401,31 @@ def failures(
     )
 
 
+def _brief_cells(case: Case) -> tuple[Cell, ...]:
+    """Entry, task, batch and threads, where the rest of a case is of no matter."""
+    return (
+        Cell(text=entry_name(case), framework=case.framework),
+        Cell(text=case.task),
+        Cell(text=str(case.batch_size), order=case.batch_size),
+        Cell(text=str(case.threads), order=case.threads),
+    )
+
+
+_BRIEF_HEADS = (
+    Head(text="Entry", filtered=True),
+    Head(text="Task", filtered=True),
+    Head(text="Batch", number=True),
+    Head(text="Threads", number=True),
+)
+
+
 def _failure(
     what: str, case: Case, machine: tuple[str, str], status: str, reason: str | None, links: tuple[Link, ...]
 ) -> Line:
     return Line(
         cells=(
             Cell(text=what),
-            Cell(text=entry_name(case), framework=case.framework),
-            Cell(text=case.task),
-            Cell(text=str(case.batch_size), order=case.batch_size),
-            Cell(text=str(case.threads), order=case.threads),
+            *_brief_cells(case),
             Cell(text=case.device),
             Cell(text=machine[1]),
             Cell(text=status),
@@ -429,10 +441,7 @@ def disturbed(trials: Iterable[Record], results: Path) -> Table:
     lines = [
         Line(
             cells=(
-                Cell(text=entry_name(trial.case), framework=trial.case.framework),
-                Cell(text=trial.case.task),
-                Cell(text=str(trial.case.batch_size), order=trial.case.batch_size),
-                Cell(text=str(trial.case.threads), order=trial.case.threads),
+                *_brief_cells(trial.case),
                 Cell(text=trial.machine.name),
                 Cell(text=trial.placement.run),
                 Cell(text="; ".join(trial.disturbances)),
@@ -444,10 +453,7 @@ def disturbed(trials: Iterable[Record], results: Path) -> Table:
         if counts(trial) and trial.disturbances
     ]
     heads = (
-        Head(text="Entry", filtered=True),
-        Head(text="Task", filtered=True),
-        Head(text="Batch", number=True),
-        Head(text="Threads", number=True),
+        *_BRIEF_HEADS,
         Head(text="Machine", filtered=True),
         Head(text="Run", filtered=True),
         Head(text="What disturbed it"),

@@ -173,14 +173,13 @@ def _detail(detail: Detail) -> list[str]:
 
 def _sweep(sweep: Sweep, folder: Path) -> str:
     trials = [trial for _, trial in sweep.records]
-    days = sorted({trial.started_utc[:10] for trial in trials})
     paths = [path for path, _ in sweep.records]
     run = escape.markdown(f"{sweep.run} (profile {sweep.profile}, {units.count(sweep.blocks, 'block')})")
     lines = [
         f"## {escape.markdown(sweeps.title(sweep))}, {escape.markdown(sweep.machine.cpu_model or sweep.machine.name)}",
         "",
         f"- Task: {escape.markdown(sweep.task.title)}; {units.count(sweep.task.epochs, 'epoch')}, {sweep.task.dtype}",
-        f"- Date: {escape.markdown(' to '.join(dict.fromkeys([days[0], days[-1]])))}",
+        f"- Date: {escape.markdown(units.days(trial.started_utc for trial in trials))}",
         f"- Machine: {machine_text(sweep.machine)}",
         f"- Versions: {versions_text(trials)}",
         f"- Run: {run}, {_link(paths, folder)}",
@@ -212,7 +211,6 @@ def _title(section: Section) -> str:
 
 def _facts(section: Section) -> list[str]:
     task, trials = section.task, section.trials
-    days = sorted({trial.started_utc[:10] for trial in trials})
     runs = sorted({(row.run, row.profile, row.blocks) for row in section.rows})
     facts = [
         (
@@ -220,7 +218,7 @@ def _facts(section: Section) -> list[str]:
             f"{escape.markdown(task.title)}; batch {task.batch_size}, {units.count(task.epochs, 'epoch')}, "
             f"{task.dtype}, fingerprint {task.fingerprint}",
         ),
-        ("Date", escape.markdown(" to ".join(dict.fromkeys([days[0], days[-1]])))),
+        ("Date", escape.markdown(units.days(trial.started_utc for trial in trials))),
         ("Machine", machine_text(section.machine)),
         ("Versions", versions_text(trials)),
         ("Code", "; ".join(sorted({_code(trial) for trial in trials}))),

@@ -15,7 +15,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.claims import Claim, Judged, Observation
+from bench.claims import Claim, Judged, Observation, where_text
 from bench.material import Material
 from bench.publish import claims, escape, glance, listings, markdown, plots, sweeps, tables, units
 from bench.publish.glance import Choice
@@ -53,7 +53,7 @@ def files(
     figures = plots.figures(sections, found, history)
     pictures = {figure.name: plots.to_svg(figure.plots[0]) for figure in figures if figure.plots}
     made: dict[Path, str | bytes] = {
-        results / "index.html": _page(material, results, sections, judged, figures, pictures)
+        results / "index.html": _page(material, results, sections, found, judged, figures, pictures)
     }
     for name, svg in pictures.items():
         made[results / "plots" / f"{name}.svg"] = svg
@@ -85,7 +85,7 @@ class Place:
     @property
     def usual(self) -> str:
         """The conditions of most choices, so that they need not be said of each."""
-        where = [glance.where_text(choice.shown) for choice in self.choices if choice.shown is not None]
+        where = [where_text(choice.shown.conditions) for choice in self.choices if choice.shown is not None]
         return max(dict.fromkeys(where), key=where.count, default="")
 
 
@@ -99,13 +99,12 @@ def _places(material: Material, judged: Sequence[Judged]) -> list[Place]:
     places = []
     for fingerprint, records in sorted(of.items(), key=lambda one: (-len(one[1]), one[0])):
         records.sort(key=lambda record: record.started_utc)
-        days = [record.started_utc[:10] for record in records]
         seen = verdicts.get(fingerprint, [])
         places.append(
             Place(
                 machine=records[-1].machine,
                 cores=units.count(records[-1].machine.cores, "core"),
-                days=" to ".join(dict.fromkeys([days[0], days[-1]])),
+                days=units.days(record.started_utc for record in records),
                 versions=markdown.versions_facts(records),
                 main_versions=markdown.versions_facts(records, only=_MAIN),
                 answers=tuple(claims.answer_lines(seen)),
@@ -180,10 +179,9 @@ def _rule(claim: Claim) -> list[str]:
     return [*lines, f"{share} must agree"]
 
 
-def _commands(sections: Iterable[Section], found: Iterable[sweeps.Sweep], material: Material) -> list[str]:
+def _commands(sections: Iterable[Section], found: Sequence[sweeps.Sweep], material: Material) -> list[str]:
     """What makes the records anew: each table that is shown, and the studies of each run."""
-    folded = list(found)
-    commands = [markdown.reproduce(s) for s in sections if s.rows and not sweeps.folded(s, folded)]
+    commands = [markdown.reproduce(s) for s in sections if s.rows and not sweeps.folded(s, found)]
     runs: dict[tuple[str, int], set[str]] = {}
     for _, record in material.studies:
         runs.setdefault((record.run, record.plan_seed), set()).add(record.study)
@@ -198,6 +196,7 @@ def _page(
     material: Material,
     results: Path,
     sections: Sequence[Section],
+    found: Sequence[sweeps.Sweep],
     judged: Sequence[Judged],
     figures: Sequence[Figure],
     pictures: dict[str, str],
@@ -236,11 +235,12 @@ def _page(
             unmeasured=[one for one in judged if one.machine is None],
             withdrawn=[(one.entry, listings.record_links(one.paths, results)) for one in material.withdrawn],
             runs=listings.by_run(material.trials, material.studies, results),
-            commands=_commands(sections, sweeps.find(material.trials), material),
+            commands=_commands(sections, found, material),
             marks=_MARKS,
             frameworks=glance.FRAMEWORKS,
             glance=glance,
             claims=claims,
+            where_text=where_text,
             machine_facts=markdown.machine_facts,
             rule=_rule,
             software=_software(),

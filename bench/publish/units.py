@@ -1,6 +1,7 @@
 """Numbers -> text. The only place where a number of a report is formatted."""
 
 import math
+from collections.abc import Iterable
 
 from bench.stats import Comparison, Estimate, Spread
 
@@ -18,6 +19,12 @@ def significant(value: float, digits: int = 3) -> str:
     rounded = round(value, decimals)
     decimals = digits - 1 - math.floor(math.log10(abs(rounded)))  # 9.996 has become 10.0
     return f"{rounded:,.{max(decimals, 0)}f}"
+
+
+def days(started_utc: Iterable[str]) -> str:
+    """The days of such times: 2026-11-24, or 2026-11-24 to 2026-11-25."""
+    found = sorted({time[:10] for time in started_utc})
+    return " to ".join(dict.fromkeys([found[0], found[-1]]))
 
 
 def count(n: int, noun: str) -> str:

@@ -193,12 +193,12 @@ def _sums(readings: list[Reading]) -> Iterator[Reading]:
     """How many mistakes could be made, and of how many each question was answered with yes."""
     value = {reading.name: reading.value for reading in readings}
     yes = {question: {m.name for m in MISTAKES if value[f"{question}.{m.name}"]} for question in _QUESTIONS}
-    yield Reading(name="made", unit="1", value=sum(value[f"refused.{m.name}"] is not None for m in MISTAKES))
+    made, refused = sum(value[f"refused.{m.name}"] is not None for m in MISTAKES), len(yes["refused"])
+    yield Reading(name="made", unit="1", value=made)
     for question, names_of in yes.items():
         yield Reading(name=question, unit="1", value=len(names_of))
     silent = yes["losses_differ"] - yes["warned"]
     yield Reading(name="silent_harm", unit="1", value=len(silent), text=", ".join(sorted(silent)) or None)
-    made, refused = sum(value[f"refused.{m.name}"] is not None for m in MISTAKES), len(yes["refused"])
     for name, part, whole, of in (
         ("refused_share", refused, made, "made"),
         ("names_line_share", len(yes["names_line"]), refused, "refused"),

@@ -8,7 +8,6 @@ import pytest
 from bench import store
 from bench.studies import STUDIES
 from bench.studying import StudyPlan, StudyRecord, asked, missing, read_studies
-from bench.task import load_task
 from tests.command import bench
 
 ONE = ("study", "repeat", "--entry", "torch-eager", "--blocks", 1)
@@ -34,19 +33,19 @@ def plan(**changes: object) -> StudyPlan:
 def test_every_block_asks_everything_once_in_an_order_of_its_own() -> None:
     """The order is drawn from the recorded seed, anew for each block."""
     blocks: dict[int, list[tuple[str, str, str]]] = {0: [], 1: []}
-    for block, _, study, subject, task in asked(plan(), load_task):
+    for block, _, study, subject, task in asked(plan()):
         blocks[block].append((study.name, subject.name, task.name))
     everything = sorted((s.name, e.name, t) for s in STUDIES for e in s.subjects for t in s.tasks)
 
     assert sorted(blocks[0]) == sorted(blocks[1]) == everything
     assert blocks[0] != blocks[1]
-    assert blocks[0] == [(s.name, e.name, t.name) for b, _, s, e, t in asked(plan(), load_task) if b == 0]
+    assert blocks[0] == [(s.name, e.name, t.name) for b, _, s, e, t in asked(plan()) if b == 0]
 
 
 def test_each_study_has_its_own_number_of_blocks() -> None:
     """Where the plan names none."""
     counted: dict[str, int] = {}
-    for block, _, study, _, _ in asked(plan(blocks=None), load_task):
+    for block, _, study, _, _ in asked(plan(blocks=None)):
         counted[study.name] = max(counted.get(study.name, 0), block + 1)
 
     assert counted == {study.name: study.blocks for study in STUDIES}
@@ -133,5 +132,5 @@ def test_a_reading_without_a_value_says_why() -> None:
 
 def test_what_is_missing_is_told_by_the_files(tmp_path: Path) -> None:
     """A new folder lacks everything."""
-    assert len(missing(plan(), tmp_path, load_task)) == len(list(asked(plan(), load_task)))
+    assert len(missing(plan(), tmp_path)) == len(list(asked(plan())))
     assert StudyRecord.model_fields["readings"].is_required()

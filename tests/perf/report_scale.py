@@ -19,6 +19,8 @@ from typing import Any
 
 from bench import store
 from bench.contract import ENTRIES
+from bench.record import Case, Certificate
+from bench.task import load_task
 from tests.command import ROOT
 
 BLOCKS = 10
@@ -31,9 +33,6 @@ def synthesise(folder: Path, count: int) -> None:
     trial: dict[str, Any] = json.loads(source.read_text())
     certificate: dict[str, Any] = json.loads((source.parent / trial["certificate"]["file"]).read_text())
     rng, made, run = random.Random(0), 0, 0
-    from bench.record import Case, Certificate
-    from bench.task import load_task
-
     while made < count:
         place = folder / "raw" / "2026-01-01" / f"synthetic-{run:05d}" / f"run-{run:05d}"
         place.mkdir(parents=True)
