@@ -235,11 +235,17 @@ class Versions(Value):
 
 
 class Machine(Value):
-    """What it ran on. Figures that cannot be read are null; `reasons` says why, by the name of the field."""
+    """What it ran on. Figures that cannot be read are null; `reasons` says why, by the name of the field.
+
+    cpu_type: maker, family, model and stepping as numbers, which hypervisors leave where they hide the model's name.
+    vector_extensions: those that kernels of products are chosen by. Both are null in records older than they are.
+    """
 
     fingerprint: str
     name: str
     cpu_model: str | None
+    cpu_type: str | None = None
+    vector_extensions: list[str] | None = None
     architecture: str
     cores: int
     physical_cores: int | None

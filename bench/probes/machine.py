@@ -11,6 +11,11 @@ from bench.probes.gpu import driver, list_gpus
 from bench.record import Machine
 
 ROOT = Path("/")
+# Flags of /proc/cpuinfo (x86), features (Arm): BLAS, oneDNN and XLA choose their kernels by them.
+_VECTOR_EXTENSIONS = (
+    *("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_tile", "amx_bf16"),
+    *("asimd", "asimdhp", "bf16", "i8mm", "sve", "sve2"),
+)
 
 
 def _read(path: Path) -> str | None:
@@ -28,6 +33,16 @@ def _cpuinfo(root: Path) -> dict[str, list[str]]:
         if colon:
             values.setdefault(key.strip(), []).append(value.strip())
     return values
+
+
+def _cpu_type(cpuinfo: dict[str, list[str]]) -> str | None:
+    """AuthenticAMD 25/1/1: maker, family, model, stepping; on Arm 0x41/8/0x3/0xd0c/1. None where nothing is named."""
+    keys = ("cpu family", "model", "stepping"), ("CPU architecture", "CPU variant", "CPU part", "CPU revision")
+    makers = "vendor_id", "CPU implementer"
+    for maker, of in zip(makers, keys, strict=True):
+        if maker in cpuinfo and all(key in cpuinfo for key in of):
+            return f"{cpuinfo[maker][0]} {'/'.join(cpuinfo[key][0] for key in of)}"
+    return None
 
 
 def physical_cores(root: Path = ROOT) -> int | None:
@@ -56,15 +71,20 @@ def _system(root: Path) -> str:
 def read_machine(root: Path = ROOT) -> Machine:
     """The machine as a value; no host or user name. Figures that cannot be read are null, with the reason.
 
-    The fingerprint covers what decides speed and stays (CPU model, cores, memory in GiB, architecture, cards), not the
-    kernel or the GPU's driver: it says which results may stand in one table.
+    The fingerprint covers what decides speed and stays (CPU model, type and vector extensions, cores, memory in GiB,
+    architecture, cards), not the kernel or the GPU's driver: it says which results may stand in one table.
     """
     reasons = {}
     cpuinfo = _cpuinfo(root)
     cpu_model = next(iter(cpuinfo.get("model name", [])), None)
-    flags = " ".join(cpuinfo.get("flags", [])[:1]).split()
+    flags = " ".join([*cpuinfo.get("flags", [])[:1], *cpuinfo.get("Features", [])[:1]]).split()
     facts = {
         "cpu_model": (cpu_model, "/proc/cpuinfo names no model"),
+        "cpu_type": (_cpu_type(cpuinfo), "/proc/cpuinfo names no family and model by number"),
+        "vector_extensions": (
+            [name for name in _VECTOR_EXTENSIONS if name in flags] if flags else None,
+            "/proc/cpuinfo names no flags",
+        ),
         "physical_cores": (physical_cores(root), "/proc/cpuinfo names no cores"),
         "memory_bytes": (memory_bytes(root), "/proc/meminfo cannot be read"),
         "governor": (governor(root), "no cpufreq in /sys, as in most virtual machines"),
@@ -110,4 +130,10 @@ def fingerprint_of(machine: Machine) -> str:
         "architecture": machine.architecture,
         "gpus": [card.split(" (")[0] for card in machine.gpus],
     }
+    # "AMD EPYC" is the whole name of many a processor in a virtual machine, with and without AVX-512. Records older
+    # than these two facts keep the fingerprint that they were given.
+    if machine.cpu_type is not None:
+        stable["cpu_type"] = machine.cpu_type
+    if machine.vector_extensions is not None:
+        stable["vector_extensions"] = machine.vector_extensions
     return hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()[:12]

@@ -245,6 +245,8 @@ def machine_facts(machine: Machine) -> str:
     gib = None if machine.memory_bytes is None else f"{machine.memory_bytes / 1024**3:.1f} GiB"
     parts = [
         known("cpu_model", machine.cpu_model),
+        *([] if machine.cpu_type is None else [f"type {machine.cpu_type}"]),
+        *([] if machine.vector_extensions is None else [", ".join(machine.vector_extensions) or "no vectors"]),
         f"{machine.cores} cores ({known('physical_cores', machine.physical_cores)} physical)",
         f"memory {known('memory_bytes', gib)}",
         f"kernel {machine.kernel}",

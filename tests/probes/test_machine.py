@@ -4,15 +4,26 @@ from pathlib import Path
 
 import pytest
 
-from bench.probes.machine import read_machine
+from bench import store
+from bench.probes.machine import fingerprint_of, read_machine
+from tests.command import ROOT
 
 CPU = """processor\t: {n}
+vendor_id\t: ExampleMaker
+cpu family\t: 25
+model\t\t: {model}
+stepping\t: 1
 model name\t: Example(R) Xeon(TM) CPU 42 @ 2.00GHz
 physical id\t: 0
 core id\t: {core}
-flags\t: fpu {flag}
+flags\t: fpu sse4_2 avx avx2 {flag}
 
 """
+
+
+def cpus(model: int = 1, flag: str = "vmx") -> str:
+    """Two threads on one core."""
+    return "".join(CPU.format(n=n, core=0, model=model, flag=flag) for n in range(2))
 
 
 @pytest.fixture
@@ -20,7 +31,7 @@ def tree(tmp_path: Path) -> Path:
     """A root with the files of a machine of two threads on one core."""
     for folder in ("proc", "etc", "sys/devices/system/cpu/cpu0/cpufreq"):
         (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "proc/cpuinfo").write_text(CPU.format(n=0, core=0, flag="vmx") + CPU.format(n=1, core=0, flag="vmx"))
+    (tmp_path / "proc/cpuinfo").write_text(cpus())
     (tmp_path / "proc/meminfo").write_text("MemTotal:       16384000 kB\nMemFree: 1 kB\n")
     (tmp_path / "etc/os-release").write_text('NAME="X"\nPRETTY_NAME="Example Linux 1"\n')
     (tmp_path / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").write_text("powersave\n")
@@ -48,6 +59,8 @@ def test_a_machine_that_tells_nothing_is_null_with_reasons(tmp_path: Path) -> No
     found = read_machine(tmp_path)
 
     assert (None, None, None, None) == (found.cpu_model, found.physical_cores, found.memory_bytes, found.governor)
+    assert (None, None) == (found.cpu_type, found.vector_extensions)
+    assert {"cpu_type", "vector_extensions"} <= set(found.reasons)
     assert {"cpu_model", "physical_cores", "memory_bytes", "governor", "hypervisor"} <= set(found.reasons)
     assert all(found.reasons.values())
 
@@ -64,7 +77,7 @@ def test_garbage_in_the_files_is_no_crash(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text"),
     [
-        ("proc/cpuinfo", CPU.format(n=0, core=0, flag="").replace("42", "43")),
+        ("proc/cpuinfo", cpus().replace("42", "43")),
         ("proc/meminfo", "MemTotal: 32768000 kB\n"),
     ],
 )
@@ -100,3 +113,38 @@ def test_this_machine_can_be_read() -> None:
 
     assert socket.gethostname() not in found
     assert f'"{getpass.getuser()}"' not in found
+
+
+def test_processors_of_one_name_are_told_apart(tree: Path) -> None:
+    """A hypervisor may call all of them AMD EPYC: family, model and vector extensions decide, not the name."""
+    first = read_machine(tree)
+    (tree / "proc/cpuinfo").write_text(cpus(model=17))
+    other_model = read_machine(tree)
+    (tree / "proc/cpuinfo").write_text(cpus(flag="avx512f"))
+    other_flags = read_machine(tree)
+    (tree / "proc/cpuinfo").write_text(cpus())
+
+    assert 3 == len({one.fingerprint for one in (first, other_model, other_flags)})
+    assert 1 == len({one.cpu_model for one in (first, other_model, other_flags)})
+    assert "ExampleMaker 25/17/1" == other_model.cpu_type
+    assert ["sse4_2", "avx", "avx2", "avx512f"] == other_flags.vector_extensions
+    assert read_machine(tree).fingerprint == first.fingerprint
+
+
+def test_a_processor_of_arm_is_told_by_its_part(tree: Path) -> None:
+    """Which has no name, family or flags, but a part and features."""
+    words = ("CPU implementer\t: 0x41", "CPU architecture: 8", "CPU variant\t: 0x3", "CPU part\t: 0xd0c")
+    (tree / "proc/cpuinfo").write_text("\n".join((*words, "CPU revision\t: 1", "Features\t: fp asimd sve")))
+    found = read_machine(tree)
+
+    assert "0x41 8/0x3/0xd0c/1" == found.cpu_type
+    assert ["asimd", "sve"] == found.vector_extensions
+
+
+def test_records_from_before_keep_their_fingerprint() -> None:
+    """Or the published ones would be of no machine at all."""
+    [(_, trial)] = store.read_trials(ROOT / "tests" / "records" / "v1")
+    machine = trial.machine
+
+    assert machine.cpu_type is None
+    assert "18cfe77ada07" == fingerprint_of(machine) == machine.fingerprint
