@@ -14,8 +14,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
+from bench.distributions import t_quantile
 from bench.errors import InputError
 from bench.flops import flops_per_sample, products
 from bench.record import Case, Trial
@@ -230,7 +230,7 @@ def zero_of_line(intercepts: Sequence[float], slopes: Sequence[float], *, low: f
     intercept, slope = math.fsum(intercepts) / n, math.fsum(slopes) / n
     interval = None
     if _sign(slopes):
-        spreads = np.cov(np.array([intercepts, slopes])) * float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) ** 2 / n
+        spreads = np.cov(np.array([intercepts, slopes])) * t_quantile(n - 1, (1 + CONFIDENCE) / 2) ** 2 / n
         # The set is a x^2 + 2 b x + c <= 0; a > 0, as the slope is told apart from 0.
         a, b, c = slope**2 - spreads[1, 1], intercept * slope - spreads[0, 1], intercept**2 - spreads[0, 0]
         root = math.sqrt(max(float(b * b - a * c), 0.0))

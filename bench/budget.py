@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from bench.contract import Array, Data, Params, Precision
+from bench.distributions import t_quantile
 from bench.oracle import Oracle
 from bench.task import Task
 
@@ -107,7 +107,7 @@ def tolerances(draws: Sequence[Figures], *, dtype: str, false_refusal: float) ->
     well as a draw does. The running maximum, because a step where the draws happen to agree proves nothing.
     """
     comparisons = sum(len(steps) for steps in draws[0].values())
-    quantile = float(stdtrit(len(draws), 1 - false_refusal / (2 * comparisons)))
+    quantile = t_quantile(len(draws), 1 - false_refusal / (2 * comparisons))
     roundoff = float(np.finfo(dtype).eps) / 2
     found = {}
     for figure in draws[0]:

@@ -27,8 +27,8 @@ from typing import Annotated, Any, Literal, Self
 
 from packaging.version import InvalidVersion, Version
 from pydantic import Field, model_validator
-from scipy.special import fdtri
 
+from bench.distributions import f_quantile
 from bench.equivalence import MARGIN, equivalence
 from bench.errors import InputError
 from bench.measures import Conditions, Point, chosen_run, median_of, points
@@ -501,8 +501,8 @@ def _spread(evidence: Evidence, a: Sequence[Sequence[Point]], b: Sequence[Sequen
     if of_a == 0 or of_b == 0:
         return _Seen(outcome="undecided", n=n, reason="a side does not vary at all")
     value, tail = of_b / of_a, (1 - CONFIDENCE) / 2
-    low = value / math.sqrt(float(fdtri(free_b, free_a, 1 - tail)))
-    high = value / math.sqrt(float(fdtri(free_b, free_a, tail)))
+    low = value / math.sqrt(f_quantile(free_b, free_a, 1 - tail))
+    high = value / math.sqrt(f_quantile(free_b, free_a, tail))
     outcome = _within(low, high, evidence.least, evidence.most)
     reason = f"the F interval of {n} degrees of freedom is too wide" if outcome == "undecided" else None
     return _Seen(outcome=outcome, n=n, value=value, interval=(low, high), reason=reason)

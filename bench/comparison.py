@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.special import stdtrit
-
+from bench.distributions import t_quantile
 from bench.equivalence import MARGIN, equivalence
 from bench.record import Trial
 from bench.selection import Pair
@@ -85,7 +84,7 @@ def welch(a: Sequence[float], b: Sequence[float], *, confidence: float = CONFIDE
     half = 0.0
     if variance > 0:
         freedom = variance**2 / math.fsum(s**2 / (len(side) - 1) for s, side in zip(shares, (a, b), strict=True))
-        half = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(variance)
+        half = t_quantile(freedom, (1 + confidence) / 2) * math.sqrt(variance)
     sd = math.sqrt(variance * n)
     return Estimate(n=n, mean=mean, sd=sd, interval=(mean - half, mean + half), reason=None)
 

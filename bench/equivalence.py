@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.special import stdtr
-
+from bench.distributions import t_cdf
 from bench.stats import estimate, half_width
 
 MARGIN = 0.005  # of accuracy, a share: half a point, about what seeds alone move it by on these tasks
@@ -77,4 +76,4 @@ def _p_above(distance: float, error: float, n: int) -> float:
     """P of a mean this far above the edge of the margin where the true one lies on it: Student's, one-sided."""
     if error == 0:
         return 0.0 if distance > 0 else 1.0
-    return float(stdtr(n - 1, -distance / error))
+    return t_cdf(n - 1, -distance / error)

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.special import stdtr, stdtrit
-
+from bench.distributions import t_cdf, t_quantile
 from bench.disturbance import MOST_FOREIGN, MOST_STOLEN
 from bench.duet import Duet
 from bench.stats import Estimate, estimate
@@ -124,7 +123,7 @@ def one_sided_p(differences: Sequence[float]) -> float:
     sd = math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (n - 1))
     if sd == 0:
         return 0.0 if mean > 0 else 1.0
-    return float(stdtr(n - 1, -mean / (sd / math.sqrt(n))))
+    return t_cdf(n - 1, -mean / (sd / math.sqrt(n)))
 
 
 def two_sided_p(differences: Sequence[float]) -> float:
@@ -261,7 +260,7 @@ def _more_minutes(seen: Estimate, samples: Sequence[Sample], rule: Rule) -> floa
     else:
         level, distance, spent = 1 - rule.change_p, seen.mean, 0
     for n in range(2, MOST_DUETS):
-        if float(stdtrit(n - 1, level)) * seen.sd / math.sqrt(n) < distance:
+        if t_quantile(n - 1, level) * seen.sd / math.sqrt(n) < distance:
             return max(1, n - spent) * seconds / 60
     return None
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from scipy.special import erf
 
 from bench.contract import Array, Data, Params
 from bench.task import Adam, AdamW, RmsProp, Sgd, Task
@@ -127,6 +126,8 @@ class Oracle:
                 return self._normal_cdf(x) + x * np.exp(-0.5 * x * x) * math.sqrt(0.5 / math.pi)
 
     def _normal_cdf(self, x: Array) -> Array:
+        from scipy.special import erf  # a third of a second to load, for gelu alone
+
         # Python's numbers take the dtype of the array they meet: float32 stays float32.
         cdf: Array = 0.5 * (1 + erf(x * math.sqrt(0.5)))
         return cdf

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
-from scipy.special import betaincinv
 
+from bench.distributions import beta_quantile
 from bench.duet import Duet
 from bench.errors import InputError, validation_message
 from bench.gate import Evidence, Rule, Sample, Verdict, decide, sample_of, to_confirm
@@ -159,8 +159,8 @@ def clopper_pearson(times: int, n: int, *, confidence: float = 0.95) -> tuple[fl
     if n == 0:
         return 0.0, 1.0
     tail = (1 - confidence) / 2
-    low = 0.0 if times == 0 else float(betaincinv(times, n - times + 1, tail))
-    high = 1.0 if times == n else float(betaincinv(times + 1, n - times, 1 - tail))
+    low = 0.0 if times == 0 else beta_quantile(times, n - times + 1, tail)
+    high = 1.0 if times == n else beta_quantile(times + 1, n - times, 1 - tail)
     return low, high
 
 
