@@ -1,8 +1,9 @@
 """The sides of a case -> Duet: their processes are alive at once on the same cores and train in turn, window by window.
 
-What drifts on a machine is slow beside a round, in which every side has one window, so it cancels within a round. What
-differs between two processes of the same program does not: the process stays the unit of repetition, and a duet gives
-one number a pair of sides, however many rounds it has. The idea is near that of Bulej et al. (2020, "Duet
+What drifts on a machine is slow beside a round, in which every side has one window, so it cancels within a round; the
+shorter the windows, the more of it: what other guests of a host take comes and goes within hundredths of a second. What
+differs between two processes of the same program does not cancel: the process stays the unit of repetition, and a duet
+gives one number a pair of sides, however many rounds it has. The idea is near that of Bulej et al. (2020, "Duet
 benchmarking: improving measurement accuracy in the cloud", ICPE), where both sides run at the same time; ours take
 turns, so that none is timed while another uses caches or memory.
 """
@@ -33,10 +34,13 @@ from bench.windows import Command, Ready, Window
 
 SideName = Literal["base", "control", "head"]
 
-# A window: long beside the switch from one process to the next (caches fill within milliseconds), short beside the
-# seconds over which a virtual machine drifts.
-WINDOW_SECONDS = 0.25
-ROUNDS = 6  # their windows take about as long as the start of the processes
+# A window: long beside the switch from one process to the next, short beside what drifts. On a shared host, as many
+# seconds in windows of 3 ms told two sides apart three times as well as in windows of 40 ms.
+WINDOW_SECONDS = 0.005
+SIDE_SECONDS = 1.25  # of a side's windows together: all of them take about as long as the start of the processes
+LEAST_ROUNDS, MOST_ROUNDS = 6, 250
+_CALL_SHARE = 0.1  # of a window, that the call itself may take: a change in a step must show
+_LONGEST_SECONDS = 0.25  # of a window, whatever its call takes
 _LIMIT_SECONDS = 300.0  # of a whole duet
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STDERR_KEPT = 4000
@@ -48,7 +52,7 @@ Line = TypeVar("Line", bound=Value)
 class Side:
     """What starts the workers of a side. folder: of the code that they run; None: the runner's own.
 
-    slowdown: the share of extra steps that each of its windows takes.
+    slowdown: the share of its own seconds by which each of its windows is made longer.
     """
 
     name: SideName
@@ -63,17 +67,11 @@ class Side:
         return (*start, self.python, "-m", "bench.worker")
 
 
-class Round(Value):
-    """One window a side. order: in which they were trained."""
-
-    order: list[SideName]
-    seconds: dict[SideName, Seconds]
-    cpu_seconds: dict[SideName, Seconds]
-
-
 class Duet(Value):
     """What came of the processes of one duet, whatever they did.
 
+    steps: of a window. windows: the seconds of a side's window in each round, to 0.1 us. order: in which the sides of a
+    round were trained, by their initials, such as "hbc". cpu_seconds: of a side's windows together.
     failed: the side that failed, where status is not ok. warm_up_seconds: of the first window of each side, which does
     not count. foreign_share and steal_share: of the time of the cores while the rounds ran, what processes other than
     the sides' and what other guests took; null where the system does not tell.
@@ -90,7 +88,9 @@ class Duet(Value):
     implementation_sha256: dict[SideName, str | None] = Field(default_factory=dict)
     packages: dict[SideName, dict[str, str]] = Field(default_factory=dict)
     warm_up_seconds: dict[SideName, Seconds] = Field(default_factory=dict)
-    rounds: list[Round] = Field(default_factory=list)
+    windows: dict[SideName, list[Seconds]] = Field(default_factory=dict)
+    order: list[str] = Field(default_factory=list)
+    cpu_seconds: dict[SideName, Seconds] = Field(default_factory=dict)
     foreign_share: Finite | None = None
     steal_share: Finite | None = None
     start_seconds: Seconds = 0.0  # until every side was ready
@@ -98,7 +98,7 @@ class Duet(Value):
 
     def log_seconds(self, side: SideName) -> float:
         """The mean over the rounds of ln(seconds of a side's window)."""
-        return math.fsum(math.log(one.seconds[side]) for one in self.rounds) / len(self.rounds)
+        return math.fsum(map(math.log, self.windows[side])) / len(self.windows[side])
 
 
 def _starting_cores(cores: list[int], nodes: Path = Path("/sys/devices/system/node")) -> list[int]:
@@ -251,16 +251,15 @@ class Score:
     task: Task
     entry: Entry
     steps: int
-    rounds: int = ROUNDS
+    rounds: int
     limit_seconds: float = _LIMIT_SECONDS
 
 
-def calibrate(
-    side: Side, *, task: Task, entry: Entry, case: Case, window_seconds: float = WINDOW_SECONDS, multiple: int = 1
-) -> tuple[int | None, str | None]:
-    """Steps of a window that takes about so long, a multiple of `multiple`; or None and the reason.
+def calibrate(side: Side, *, task: Task, entry: Entry, case: Case) -> Score | str:
+    """The windows of a case's duets, or why there can be none. Asked once a case, of a process of its own.
 
-    Asked once a case, of a process of its own: windows of more and more steps until one is long enough to tell.
+    A window takes WINDOW_SECONDS, or as much longer as it must for the call to take no more than a tenth of it: what a
+    call takes beside its steps is told from windows of n and of 4 n steps.
     """
     deadline = time.monotonic() + _LIMIT_SECONDS
     request = _request(side, task, entry, seed=task.seed, device=case.device, threads=case.threads)
@@ -269,16 +268,23 @@ def calibrate(
         with _players([side], [request], cores) as [player]:
             player.answer(Ready, deadline)
             player.pin(cores)
-            steps = multiple
-            while True:
-                player.ask(Command(steps=steps), deadline)  # the first of a shape may compile
-                seconds = min(player.ask(Command(steps=steps), deadline).seconds for _ in range(2))
-                if seconds >= window_seconds / 4:
-                    break
-                steps *= 4
+
+            def least(steps: int) -> float:
+                command = Command(steps=steps)
+                player.ask(command, deadline)  # the first of a shape may compile
+                return min(player.ask(command, deadline).seconds for _ in range(3))
+
+            steps, seconds = 1, least(1)
+            while (more := least(4 * steps)) < WINDOW_SECONDS:
+                steps, seconds = 4 * steps, more
     except _Failed as failure:
-        return None, str(failure)
-    return max(1, round(window_seconds / seconds * steps / multiple)) * multiple, None
+        return str(failure)
+    a_step = max((more - seconds) / (3 * steps), more / (4 * steps) / 100)
+    call = max(0.0, seconds - steps * a_step)
+    wanted = max(WINDOW_SECONDS - call, call * (1 / _CALL_SHARE - 1))
+    steps = max(1, round(min(wanted, _LONGEST_SECONDS) / a_step))
+    rounds = round(SIDE_SECONDS / (call + steps * a_step))
+    return Score(case=case, task=task, entry=entry, steps=steps, rounds=min(max(rounds, LEAST_ROUNDS), MOST_ROUNDS))
 
 
 def play(score: Score, sides: Sequence[Side], *, seed: int, order: random.Random) -> Duet:
@@ -305,9 +311,11 @@ def play(score: Score, sides: Sequence[Side], *, seed: int, order: random.Random
             for player in players:
                 player.pin(cores)
             warm_up = {player.side.name: player.ask(command, deadline).seconds for player in players}
-            watch = _Watch(cores, players)
-            rounds = [_round(order.sample(players, len(players)), command, deadline) for _ in range(score.rounds)]
-            foreign, steal = watch.shares()
+            orders = [order.sample(players, len(players)) for _ in range(score.rounds)]
+            with runner.affinity(cores):  # nobody trains while we work, and what other cores do cannot delay us
+                watch = _Watch(cores, players)
+                rounds = [_round(turn, command, deadline) for turn in orders]
+                foreign, steal = watch.shares()
     except _Failed as failure:
         changes = {"status": failure.status, "reason": str(failure)[:500], "failed": failure.side}
         return duet.model_copy(update={**changes, "wall_seconds": time.monotonic() - started})
@@ -316,7 +324,9 @@ def play(score: Score, sides: Sequence[Side], *, seed: int, order: random.Random
             "implementation_sha256": {name: one.implementation_sha256 for name, one in ready.items()},
             "packages": {name: one.packages for name, one in ready.items()},
             "warm_up_seconds": warm_up,
-            "rounds": rounds,
+            "windows": {s.name: [round(one[s.name].seconds, 7) for one in rounds] for s in sides},
+            "order": ["".join(player.side.name[0] for player in turn) for turn in orders],
+            "cpu_seconds": {s.name: math.fsum(one[s.name].cpu_seconds for one in rounds) for s in sides},
             "foreign_share": foreign,
             "steal_share": steal,
             "start_seconds": start_seconds,
@@ -325,7 +335,7 @@ def play(score: Score, sides: Sequence[Side], *, seed: int, order: random.Random
     )
 
 
-def _round(players: Sequence[_Player], command: Command, deadline: float) -> Round:
+def _round(players: Sequence[_Player], command: Command, deadline: float) -> dict[SideName, Window]:
     """A window for each side, in the order given. Raises _Failed."""
     windows = {player.side.name: player.ask(command, deadline) for player in players}
     for name, window in windows.items():
@@ -333,11 +343,7 @@ def _round(players: Sequence[_Player], command: Command, deadline: float) -> Rou
             raise _Failed(name, "failed", f"{window.compilations} program(s) traced or compiled inside a window")
         if window.seconds <= 0:
             raise _Failed(name, "failed", "the clock saw no time pass in a window")
-    return Round(
-        order=[player.side.name for player in players],
-        seconds={name: window.seconds for name, window in windows.items()},
-        cpu_seconds={name: window.cpu_seconds for name, window in windows.items()},
-    )
+    return windows
 
 
 class _Watch:
@@ -348,7 +354,8 @@ class _Watch:
         self._started, self._before, self._own = time.monotonic(), surroundings.read(cores), self._own_seconds()
 
     def _own_seconds(self) -> float:
-        return sum(player.cpu_seconds() for player in self._players)
+        """CPU time of the sides, and ours, who are on their cores meanwhile."""
+        return time.process_time() + sum(player.cpu_seconds() for player in self._players)
 
     def shares(self) -> tuple[float | None, float | None]:
         """Of the cores' time: what others' processes took, and what other guests took."""

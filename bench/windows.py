@@ -38,24 +38,25 @@ class Command(Value):
 
 
 class Window(Value):
-    """The answer to a command. seconds and cpu_seconds: of the steps asked for and the extra ones together.
+    """The answer to a command. seconds and cpu_seconds: of the steps asked for and the extra work together.
 
-    extra_steps: of the request's slowdown. cpu_seconds: of all threads of the worker.
+    extra_seconds: of the request's slowdown. cpu_seconds: of all threads of the worker.
     """
 
     steps: Count
-    extra_steps: Count
+    extra_seconds: Seconds
     seconds: Seconds
     cpu_seconds: Seconds
     compilations: Count | None  # programs made inside this window; null where the entry does not tell
 
 
-def extra_steps(steps: int, slowdown: float) -> int:
-    """Steps that make a window of `steps` longer by just this share. Raises ContractBroken where they are not whole."""
-    extra = round(steps * slowdown)
-    if abs(extra - steps * slowdown) > 1e-9 * steps:
-        raise ContractBroken(f"{slowdown:.4g} of {steps} steps is no whole number of steps; take a multiple of 100")
-    return extra
+_BLOCK = np.ones((32, 32), np.float32)
+
+
+def _compute_until(moment: float) -> None:
+    """Real work on the core, products of a microsecond or two, until time.perf_counter() has come so far."""
+    while time.perf_counter() < moment:
+        _BLOCK @ _BLOCK
 
 
 def rows_of(task: Task, seed: int) -> Iterator[NDArray[np.int64]]:
@@ -86,34 +87,37 @@ def _serve(request: WorkerRequest, settings: Settings, commands: IO[str], replie
     rows = rows_of(task, seed)
     checked_losses(trainer.train(next(rows)[np.newaxis]), 1)
     sha256 = module_sha256(request.entry_module)
+    gc.collect()  # our own garbage goes first, as before a trial's epoch; a window is too short for that
     _say(replies, Ready(ready=True, packages=dict(entry.versions()), implementation_sha256=sha256))
     for line in commands:
         try:
             steps = Command.model_validate_json(line).steps
         except ValidationError:
             raise ContractBroken(f"not a command: {line.strip()[:60]!r}") from None
-        _say(replies, _window(trainer, rows, steps, extra_steps(steps, request.slowdown)))
+        _say(replies, _window(trainer, rows, steps, request.slowdown))
 
 
-def _window(trainer: Trainer, rows: Iterator[NDArray[np.int64]], steps: int, extra: int) -> Window:
-    """Train, with the clock around one call. A slowdown is more of the same work, so its size is known."""
+def _window(trainer: Trainer, rows: Iterator[NDArray[np.int64]], steps: int, slowdown: float) -> Window:
+    """Train, with the clock around one call. A slowdown computes on for this share of what the call took."""
     from bench.measure import compilations
 
-    batches = np.stack([next(rows) for _ in range(steps + extra)])  # (steps, batch_size)
+    batches = np.stack([next(rows) for _ in range(steps)])  # (steps, batch_size)
     programs = compilations(trainer)
-    gc.collect()  # our own garbage goes first, as before a trial's epoch
     cpu_started = time.process_time()
     started = time.perf_counter()
     losses = trainer.train(batches)
-    seconds = time.perf_counter() - started
+    trained = time.perf_counter()
+    if slowdown:
+        _compute_until(trained + slowdown * (trained - started))
+    ended = time.perf_counter()
     cpu_seconds = time.process_time() - cpu_started
     after = compilations(trainer)
-    if not np.isfinite(checked_losses(losses, steps + extra)).all():
+    if not np.isfinite(checked_losses(losses, steps)).all():
         raise ContractBroken("a loss of a window is not finite")
     return Window(
         steps=steps,
-        extra_steps=extra,
-        seconds=seconds,
+        extra_seconds=ended - trained,
+        seconds=ended - started,
         cpu_seconds=cpu_seconds,
         compilations=None if programs is None or after is None else after - programs,
     )

@@ -35,7 +35,7 @@ from bench.task import Task, load_task
 
 # One entry of each framework, as its guide writes it; they share most of their framework's code with the others.
 SENTINELS = ("mlp:torch-eager", "mlp:tensorflow-function")
-PAIRS = 6  # with the 12 of a second stage they take about three minutes a case (docs/method.md)
+PAIRS = 5  # with the 12 of a second stage they take about three minutes a case (docs/method.md)
 _LEAST_DUETS = 3  # below that an interval is wider than any slowdown that matters
 _MOST_FAILURES = 2  # of a case's duets; then the case is given up
 _FILES_OF_ENVIRONMENT = ("constraints.txt", "pyproject.toml")
@@ -308,11 +308,11 @@ def _prepare(subjects: Sequence[Subject], base: Code, head: Code, machine: Machi
                 one.refused = reason
         if one.given_up:
             continue
-        steps, reason = duet.calibrate(base.side("base"), task=one.task, entry=one.entry, case=one.case)
-        if steps is None:
-            one.broken = f"no window could be trained: {reason}"
+        score = duet.calibrate(base.side("base"), task=one.task, entry=one.entry, case=one.case)
+        if isinstance(score, str):
+            one.broken = f"no window could be trained: {score}"
             continue
-        one.score = Score(case=one.case, task=one.task, entry=one.entry, steps=steps)
+        one.score = score
 
 
 class Stages:

@@ -116,7 +116,7 @@ def _live(
 
 
 def _score(case: str, kept: list[Kept]) -> Score:
-    """The windows of the recording, or new ones of a multiple of 100 steps, so that 1% is a whole number of steps."""
+    """The windows of the recording, or new ones."""
     task_name, colon, entry_name = case.partition(":")
     if not (task_name and colon and entry_name):
         raise InputError(f"--case {case!r}: must be task:entry, such as {SENTINELS[0]}")
@@ -126,11 +126,12 @@ def _score(case: str, kept: list[Kept]) -> Score:
     if kept:
         if kept[0].duet.case != of:
             raise InputError(f"--case {case}: the recording is of {kept[0].duet.case.task}:{kept[0].duet.case.entry}")
-        return Score(case=of, task=task, entry=entry, steps=kept[0].duet.steps)
-    steps, reason = duet.calibrate(Side(name="base"), task=task, entry=entry, case=of, multiple=100)
-    if steps is None:
-        raise InputError(f"--case {case}: no window could be trained: {reason}")
-    return Score(case=of, task=task, entry=entry, steps=steps)
+        first = next((one.duet for one in kept if one.duet.order), kept[0].duet)
+        return Score(case=of, task=task, entry=entry, steps=first.steps, rounds=max(1, len(first.order)))
+    score = duet.calibrate(Side(name="base"), task=task, entry=entry, case=of)
+    if isinstance(score, str):
+        raise InputError(f"--case {case}: no window could be trained: {score}")
+    return score
 
 
 def _next(

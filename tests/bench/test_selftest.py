@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench import plan
 from bench.cli import _run
-from bench.duet import Duet, Round
+from bench.duet import Duet
 from bench.errors import InputError
 from bench.gate import Rule
 from bench.plugins import find_entry
@@ -37,8 +37,6 @@ CASE = plan.case_of(make_task(), find_entry("torch-eager"), "cpu", 1)
 
 def duet(base: float, control: float, head: float, *, foreign: float = 0.0) -> Duet:
     """A duet of one round with these log seconds."""
-    seconds = {"base": math.exp(base), "control": math.exp(control), "head": math.exp(head)}
-    one = Round.model_validate({"order": ["base", "control", "head"], "seconds": seconds, "cpu_seconds": seconds})
     return Duet(
         case=CASE,
         seed=0,
@@ -46,7 +44,8 @@ def duet(base: float, control: float, head: float, *, foreign: float = 0.0) -> D
         slowdown={},
         started_utc="2026-01-02T03:04:05+00:00",
         status="ok",
-        rounds=[one],
+        windows={"base": [math.exp(base)], "control": [math.exp(control)], "head": [math.exp(head)]},
+        order=["bch"],
         foreign_share=foreign,
         steal_share=0.0,
         wall_seconds=10.0,

@@ -114,8 +114,8 @@ def drawn(kept: Sequence[Kept], duets: int, slowdown: float, chance: random.Rand
     base, head = [], []
     for one in chance.sample(kept, duets):
         of_base, of_head = chance.sample(("base", "control", "head"), 2)
-        base.append([window.seconds[of_base] / one.duet.steps for window in one.duet.rounds])
-        head.append([window.seconds[of_head] / one.duet.steps * (1 + slowdown) for window in one.duet.rounds])
+        base.append([seconds / one.duet.steps for seconds in one.duet.windows[of_base]])
+        head.append([seconds / one.duet.steps * (1 + slowdown) for seconds in one.duet.windows[of_head]])
     return Asked(base=base, head=head)
 
 
