@@ -35,7 +35,7 @@ PROFILES = {
     "quick": Profile(
         tasks=("mlp",),
         entries=("torch-eager", "tensorflow-function", "tensorflow-loop"),
-        blocks=5,
+        blocks=4,
         epochs=None,
         time_limit_seconds=300,
     ),

@@ -427,7 +427,7 @@ class WorkerRequest(Value):
     """What the runner asks of a worker, on its standard input: a trial, a certificate, the mutation suite, or windows.
 
     study: the module of the study that is asked for, such as bench.studies.soak.
-    slowdown: the share of extra steps that each window takes, for windows alone: to try what a gate finds.
+    slowdown: the share by which each window is made longer, for windows alone: to try what a gate finds.
     """
 
     what: Literal["trial", "certificate", "mutations", "windows", "study"] = "trial"

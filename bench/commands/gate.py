@@ -35,7 +35,7 @@ from bench.task import Task, load_task
 
 # One entry of each framework, as its guide writes it; they share most of their framework's code with the others.
 SENTINELS = ("mlp:torch-eager", "mlp:tensorflow-function")
-PAIRS = 5  # with the 12 of a second stage they take about three minutes a case (docs/method.md)
+PAIRS = 5  # with the 10 of a second stage they take about three minutes a case (docs/method.md)
 _LEAST_DUETS = 3  # below that an interval is wider than any slowdown that matters
 _MOST_FAILURES = 2  # of a case's duets; then the case is given up
 _FILES_OF_ENVIRONMENT = ("constraints.txt", "pyproject.toml")
