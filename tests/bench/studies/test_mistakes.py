@@ -206,7 +206,10 @@ def test_no_path_of_the_machine_is_kept() -> None:
     ("entry", "refused", "harmless", "harmful"),
     [
         ("torch-eager", {"images-float64", "label-too-large"}, {"losses-in-a-list"}, {"gradients-not-reset"}),
-        ("tensorflow-eager", {"backward-forgotten", "label-too-large"}, {"images-float64"}, {"softmax-twice"}),
+        pytest.param(
+            *("tensorflow-eager", {"backward-forgotten", "label-too-large"}, {"images-float64"}, {"softmax-twice"}),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_real_scripts_are_judged_by_a_real_worker(
