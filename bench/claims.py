@@ -212,31 +212,88 @@ def judge(claims: Sequence[Claim], trials: Sequence[Record], studies: Sequence[S
 
     A claim that no machine measured comes back once, with machine None. Raises InputError on an unknown measure.
     """
-    found: list[Judged] = []
-    cache: dict[str, list[Point]] = {}
+    return verdicts(claims, [judge_seen(claims, Seen(trials, studies))])
+
+
+class Seen:
+    """The points of trials and studies by measure, conditions and subject; each measure's are made when asked for.
+
+    Points of an environment with a label are left out: claims speak of the runner's own.
+    """
+
+    def __init__(self, trials: Sequence[Record], studies: Sequence[Studied]) -> None:
+        self._trials, self._studies = trials, studies
+        self._of: dict[str, Grouped] = {}
+
+    def of(self, measure: str) -> "Grouped":
+        """The points of a measure. Raises InputError on an unknown one."""
+        if measure not in self._of:
+            groups: dict[Conditions, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
+            for point in points(measure, self._trials, self._studies):
+                if not point.environment:
+                    groups[point.conditions][point.subject].append(point)
+            self._of[measure] = groups
+        return self._of[measure]
+
+
+Grouped = Mapping[Conditions, Mapping[str, list[Point]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnMachine:
+    """A claim's verdict on one machine that measured something of it. evidence: the number of the first such."""
+
+    claim: str
+    evidence: int
+    machine: str
+    judged: Judged
+
+
+def judge_seen(claims: Sequence[Claim], seen: Seen) -> list[OnMachine]:
+    """Every claim on every machine that measured anything of it. Raises InputError on an unknown measure."""
+    found = []
     for claim in claims:
         of_machine: dict[str, list[Observation]] = defaultdict(list)
-        seen: dict[str, list[Point]] = defaultdict(list)
-        for evidence in claim.evidence:
-            if evidence.measure not in cache:
-                cache[evidence.measure] = points(evidence.measure, trials, studies)
-            asked = [point for point in cache[evidence.measure] if _asked(evidence, point)]
+        points_: dict[str, list[Point]] = defaultdict(list)
+        first: dict[str, int] = {}
+        for number, evidence in enumerate(claim.evidence):
+            grouped = seen.of(evidence.measure)
+            asked = {conditions: of for conditions, of in grouped.items() if _asked(evidence, conditions)}
             for observation, used in _observe(evidence, asked):
-                of_machine[observation.conditions.machine].append(observation)
-                seen[observation.conditions.machine] += used
-        if not of_machine:
-            found.append(_unmeasured(claim))
-        found += [_judged(claim, observations, seen[machine]) for machine, observations in of_machine.items()]
+                machine = observation.conditions.machine
+                of_machine[machine].append(observation)
+                points_[machine] += used
+                first.setdefault(machine, number)
+        found += [
+            OnMachine(
+                claim=claim.name,
+                evidence=first[machine],
+                machine=machine,
+                judged=_judged(claim, observations, points_[machine]),
+            )
+            for machine, observations in of_machine.items()
+        ]
     return found
 
 
-def _asked(evidence: Evidence, point: Point) -> bool:
-    """Whether a point lies in the range that the evidence asks about."""
-    c = point.conditions
+def verdicts(claims: Sequence[Claim], parts: Iterable[Sequence[OnMachine]]) -> list[Judged]:
+    """The verdicts of all parts, whichever machines each was of, claim by claim in order of evidence and machine."""
+    of_claim: dict[str, list[OnMachine]] = defaultdict(list)
+    for part in parts:
+        for one in part:
+            of_claim[one.claim].append(one)
+    found = []
+    for claim in claims:
+        seen = sorted(of_claim[claim.name], key=lambda one: (one.evidence, one.machine))
+        found += [one.judged for one in seen] or [_unmeasured(claim)]
+    return found
+
+
+def _asked(evidence: Evidence, c: Conditions) -> bool:
+    """Whether conditions lie in the range that the evidence asks about."""
     return (
         c.device == evidence.device
         and c.precision == "ieee"
-        and not point.environment
         and (not evidence.tasks or any(fnmatch.fnmatchcase(c.task, pattern) for pattern in evidence.tasks))
         and (not evidence.batch_sizes or c.batch_size in evidence.batch_sizes)
         and (not evidence.widths or c.width in evidence.widths)
@@ -247,11 +304,8 @@ def _asked(evidence: Evidence, point: Point) -> bool:
 Observed = tuple[Observation, list[Point]]
 
 
-def _observe(evidence: Evidence, asked: Sequence[Point]) -> Iterable[Observed]:
+def _observe(evidence: Evidence, by: Grouped) -> Iterable[Observed]:
     """Every observation of a piece of evidence, in order of its conditions, with the points that it stands on."""
-    by: dict[Conditions, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
-    for point in asked:
-        by[point.conditions][point.subject].append(point)
     if evidence.kind in ("spread", "failures"):
         yield from _pooled(evidence, by)
         return
@@ -396,7 +450,7 @@ def _beside(evidence: Evidence, conditions: Conditions, a: Sequence[Point], b: S
 
 
 def _observation(
-    evidence: Evidence, conditions: Conditions, a: Sequence[Point], b: Sequence[Point], seen: "_Seen"
+    evidence: Evidence, conditions: Conditions, a: Sequence[Point], b: Sequence[Point], seen: "_Told"
 ) -> Observation:
     return Observation(
         evidence=evidence,
@@ -419,7 +473,7 @@ def _observation(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Seen:
+class _Told:
     outcome: Outcome
     n: int
     value: float | None = None
@@ -448,15 +502,15 @@ def _pairs(a: Sequence[Point], b: Sequence[Point], key: Callable[[Point], int]) 
     return found
 
 
-def _ratio(evidence: Evidence, a: Sequence[Point], b: Sequence[Point]) -> _Seen:
+def _ratio(evidence: Evidence, a: Sequence[Point], b: Sequence[Point]) -> _Told:
     pairs = [(x, y) for x, y in _pairs(a, b, lambda p: p.block) if x > 0 and y > 0]
     sign = 1 if evidence.better == "more" else -1
     seen = estimate([sign * math.log(x / y) for x, y in pairs])
     if seen.mean is None:
-        return _Seen(outcome="no figure", n=0, reason=_why([*a, *b]) or "no block has a positive value on both sides")
+        return _Told(outcome="no figure", n=0, reason=_why([*a, *b]) or "no block has a positive value on both sides")
     value = math.exp(seen.mean)
     if seen.interval is None or seen.sd is None:
-        return _Seen(outcome="undecided", n=seen.n, value=value, reason=seen.reason)
+        return _Told(outcome="undecided", n=seen.n, value=value, reason=seen.reason)
     low, high = math.exp(seen.interval[0]), math.exp(seen.interval[1])
     outcome = _within(low, high, evidence.least, evidence.most)
     blocks = None
@@ -465,7 +519,7 @@ def _ratio(evidence: Evidence, a: Sequence[Point], b: Sequence[Point]) -> _Seen:
         nearest = min(edges, key=lambda edge: abs(math.log(edge) - seen.mean))  # type: ignore[operator]
         # blocks_to_decide asks for the distance of |mean| from a band: here the distance from the edge, no band.
         blocks = blocks_to_decide(seen.mean - math.log(nearest), seen.sd, band=0.0)
-    return _Seen(outcome=outcome, n=seen.n, value=value, interval=(low, high), blocks=blocks)
+    return _Told(outcome=outcome, n=seen.n, value=value, interval=(low, high), blocks=blocks)
 
 
 def _within(low: float, high: float, least: float, most: float | None) -> Outcome:
@@ -474,14 +528,14 @@ def _within(low: float, high: float, least: float, most: float | None) -> Outcom
     return "fails" if high <= least or (most is not None and low >= most) else "undecided"
 
 
-def _exact(evidence: Evidence, a: Sequence[Point], b: Sequence[Point]) -> _Seen:
+def _exact(evidence: Evidence, a: Sequence[Point], b: Sequence[Point]) -> _Told:
     """Figures that are the same in each process; one that is not is no exact figure, and that is said."""
     sides = [{point.value for point in side if point.value is not None} for side in (a, b)]
     n = min(len(a), len(b))
     if not all(sides):
-        return _Seen(outcome="no figure", n=0, reason=_why([*a, *b]) or "a side has no value")
+        return _Told(outcome="no figure", n=0, reason=_why([*a, *b]) or "a side has no value")
     if any(len(side) > 1 for side in sides):
-        return _Seen(outcome="undecided", n=n, reason="the figure differs from process to process, so it is not exact")
+        return _Told(outcome="undecided", n=n, reason="the figure differs from process to process, so it is not exact")
     x, y = (next(iter(side)) for side in sides)
     value = None
     if min(x, y) > 0:
@@ -489,23 +543,23 @@ def _exact(evidence: Evidence, a: Sequence[Point], b: Sequence[Point]) -> _Seen:
         holds = value > evidence.least
     else:
         holds = x > y if evidence.better == "more" else x < y
-    return _Seen(outcome="holds" if holds else "fails", n=n, value=value)
+    return _Told(outcome="holds" if holds else "fails", n=n, value=value)
 
 
-def _spread(evidence: Evidence, a: Sequence[Sequence[Point]], b: Sequence[Sequence[Point]]) -> _Seen:
+def _spread(evidence: Evidence, a: Sequence[Sequence[Point]], b: Sequence[Sequence[Point]]) -> _Told:
     """sd of b's log values over a's; F interval of a ratio of two variances, assuming that logs are about normal."""
     (of_a, free_a), (of_b, free_b) = _deviation(a), _deviation(b)
     n = min(free_a, free_b)
     if of_a is None or of_b is None:
-        return _Seen(outcome="no figure", n=0, reason="a spread needs two processes of a case")
+        return _Told(outcome="no figure", n=0, reason="a spread needs two processes of a case")
     if of_a == 0 or of_b == 0:
-        return _Seen(outcome="undecided", n=n, reason="a side does not vary at all")
+        return _Told(outcome="undecided", n=n, reason="a side does not vary at all")
     value, tail = of_b / of_a, (1 - CONFIDENCE) / 2
     low = value / math.sqrt(f_quantile(free_b, free_a, 1 - tail))
     high = value / math.sqrt(f_quantile(free_b, free_a, tail))
     outcome = _within(low, high, evidence.least, evidence.most)
     reason = f"the F interval of {n} degrees of freedom is too wide" if outcome == "undecided" else None
-    return _Seen(outcome=outcome, n=n, value=value, interval=(low, high), reason=reason)
+    return _Told(outcome=outcome, n=n, value=value, interval=(low, high), reason=reason)
 
 
 def _deviation(conditions: Sequence[Sequence[Point]]) -> tuple[float | None, int]:
@@ -519,20 +573,20 @@ def _deviation(conditions: Sequence[Sequence[Point]]) -> tuple[float | None, int
     return (math.sqrt(squares / free), free) if free else (None, 0)
 
 
-def _equivalent(evidence: Evidence, a: Sequence[Point], b: Sequence[Point]) -> _Seen:
+def _equivalent(evidence: Evidence, a: Sequence[Point], b: Sequence[Point]) -> _Told:
     seen = equivalence([x - y for x, y in _pairs(a, b, lambda p: p.seed)], margin=evidence.margin)
     if seen.n == 0:
-        return _Seen(outcome="no figure", n=0, reason=_why([*a, *b]) or seen.reason)
+        return _Told(outcome="no figure", n=0, reason=_why([*a, *b]) or seen.reason)
     outcome: Outcome = (
         "holds" if seen.verdict == "equivalent" else "undecided" if seen.verdict == "undecided" else "fails"
     )
-    return _Seen(outcome=outcome, n=seen.n, value=seen.difference, interval=seen.interval, reason=seen.reason)
+    return _Told(outcome=outcome, n=seen.n, value=seen.difference, interval=seen.interval, reason=seen.reason)
 
 
 MOST_DIFFERENCE = 0.05  # of shares of failed trials: below that "no more failures" is decided
 
 
-def _failures(a: Sequence[Point], b: Sequence[Point]) -> _Seen:
+def _failures(a: Sequence[Point], b: Sequence[Point]) -> _Told:
     """b's share less a's: above 0 where a fails more seldom."""
     from statsmodels.stats.proportion import confint_proportions_2indep
 
@@ -543,7 +597,7 @@ def _failures(a: Sequence[Point], b: Sequence[Point]) -> _Seen:
     reason = (
         f"{len(a)} and {len(b)} trials cannot rule out a difference of 5 points" if outcome == "undecided" else None
     )
-    return _Seen(outcome=outcome, n=min(len(a), len(b)), value=value, interval=(float(low), float(high)), reason=reason)
+    return _Told(outcome=outcome, n=min(len(a), len(b)), value=value, interval=(float(low), float(high)), reason=reason)
 
 
 def _alone(evidence: Evidence, conditions: Conditions, of: Sequence[Point]) -> Observation:

@@ -9,21 +9,25 @@ results/withdrawn.toml:
     reason = "a package was being installed meanwhile"
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 from pydantic import Field
 
 from bench import store, studying
+from bench.brief import Briefer
 from bench.errors import InputError
 from bench.probes.machine import fingerprint_of
-from bench.record import Certificate, Suite, Trial, Value, read_toml
+from bench.record import Certificate, Proof, Suite, Trial, Value, read_toml, read_value
 from bench.studying import StudyRecord
 
 FILE = "withdrawn.toml"
 T = TypeVar("T")
+R = TypeVar("R", Trial, StudyRecord, Certificate)
+Place = tuple[int, str, str]  # the results folder among those that are read, and store.Newest.first
 
 
 class Entry(Value):
@@ -48,13 +52,17 @@ class Withdrawn:
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """Everything with the file it was read from. withdrawn: what is not among the rest."""
+    """Everything with the file it was read from. withdrawn: what is not among the rest.
+
+    Trials and certificates are brief (bench/brief.py). certified: by a certificate's file its place among all.
+    """
 
     trials: list[tuple[Path, Trial]]
     studies: list[tuple[Path, StudyRecord]]
     suites: list[tuple[Path, Suite]]
     certificates: list[tuple[Path, Certificate]]
     withdrawn: tuple[Withdrawn, ...]
+    certified: dict[Path, Place] = field(default_factory=dict)
 
 
 def read(results: Path, added: Sequence[Path] = ()) -> Material:
@@ -63,7 +71,7 @@ def read(results: Path, added: Sequence[Path] = ()) -> Material:
     Raises InputError on a broken record, a trial without the certificate it was run under, a machine whose fingerprint
     is not that of its own facts, or an entry of withdrawn.toml that takes nothing out.
     """
-    parts = [_read(folder) for folder in (results, *added)]
+    parts = [_read(folder, number) for number, folder in enumerate((results, *added))]
     for folder, part in zip(added, parts[1:], strict=True):
         check_machines(folder, part)
         _refuse_twice(folder, parts[0], part)
@@ -73,19 +81,78 @@ def read(results: Path, added: Sequence[Path] = ()) -> Material:
         suites=[one for part in parts for one in part.suites],
         certificates=[one for part in parts for one in part.certificates],
         withdrawn=tuple(one for part in parts for one in part.withdrawn),
+        certified={path: place for part in parts for path, place in part.certified.items()},
     )
 
 
-def _read(results: Path) -> Material:
+def _read(results: Path, number: int) -> Material:
+    store.machine_folders(results)
     withdrawn = read_withdrawn(results)
-    gone = {path for one in withdrawn for path in one.paths}
+    gone = taken_out(withdrawn)
+    read = _of_folders(results, None, gone, number)
+    return replace(read, suites=_left(store.read_suites(results), gone), withdrawn=withdrawn)
+
+
+def taken_out(withdrawn: Iterable[Withdrawn]) -> frozenset[Path]:
+    """The files that are withdrawn."""
+    return frozenset(path for one in withdrawn for path in one.paths)
+
+
+def read_machines(results: Path, names: Sequence[str], gone: Collection[Path]) -> list[Material]:
+    """Of a results folder, the trials, studies and certificates in the folders of some machines, machine by machine.
+
+    gone: files that are withdrawn. Raises InputError as `read`, but not where there is no record.
+    """
+    return of_machines(_of_folders(results, names, gone, 0))
+
+
+def _of_folders(results: Path, names: Sequence[str] | None, gone: Collection[Path], number: int) -> Material:
+    """Trials, studies and certificates, each read once; of some machines' folders where they are named."""
+    brief = Briefer()
+    proofs: dict[Path, Proof] = {}
+    certificates = []
+    paths = store.files(results, store.TRIALS, names)
+    if not paths and names is None:
+        raise store.no_record(results)
+    trials = [(path, brief.trial(read_value(Trial, path))) for path in paths]
+    for path in store.files(results, store.CERTIFICATES, names):
+        certificate = read_value(Certificate, path)
+        proofs[path] = store.proof_of(path, certificate)
+        certificates.append((path, brief.certificate(certificate)))
+    store.check_proofs(trials, proofs)
+    newest = [one for one in store.newest_of(certificates) if one.path not in gone]
     return Material(
-        trials=_left(store.read_trials(results), gone),
-        studies=_left(studying.read_studies(results), gone),
-        suites=_left(store.read_suites(results), gone),
-        certificates=_left(store.newest_certificates(results), gone),
-        withdrawn=withdrawn,
+        trials=_left(trials, gone),
+        studies=_left(studying.read_studies(results, names), gone),
+        suites=[],
+        certificates=[(one.path, one.certificate) for one in newest],
+        withdrawn=(),
+        certified={one.path: (number, *one.first) for one in newest},
     )
+
+
+def of_machines(material: Material) -> list[Material]:
+    """The trials, studies and certificates of each machine by itself, in order of the fingerprints."""
+    trials, studies = _by_machine(material.trials), _by_machine(material.studies)
+    certificates = _by_machine(material.certificates)
+    return [
+        Material(
+            trials=trials.get(fingerprint, []),
+            studies=studies.get(fingerprint, []),
+            suites=[],
+            certificates=certificates.get(fingerprint, []),
+            withdrawn=(),
+            certified=material.certified,
+        )
+        for fingerprint in sorted({*trials, *studies, *certificates})
+    ]
+
+
+def _by_machine(found: Iterable[tuple[Path, R]]) -> dict[str, list[tuple[Path, R]]]:
+    groups: dict[str, list[tuple[Path, R]]] = defaultdict(list)
+    for path, record in found:
+        groups[record.machine.fingerprint].append((path, record))
+    return groups
 
 
 def _left(found: Iterable[tuple[Path, T]], gone: set[Path]) -> list[tuple[Path, T]]:

@@ -1,5 +1,6 @@
 """Trial, Machine and Plan <-> JSON: the values that results/raw holds, and the number of their schema."""
 
+import contextlib
 import json
 import tomllib
 from pathlib import Path
@@ -544,6 +545,8 @@ def read_value(kind: type[T], path: Path) -> T:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    with contextlib.suppress(ValidationError):
+        return kind.model_validate_json(content)  # in one go; below, why it refuses
     try:
         document = json.loads(content)
         number = document.get("schema_version") if isinstance(document, dict) else None

@@ -329,29 +329,33 @@ def _gpu_summary(cards: Sequence[Gpu]) -> GpuSummary | None:
     if not cards:
         return None
 
-    def mean(readings: Readings) -> float | None:
-        present = [value for value in readings if value is not None]
-        return math.fsum(present) / len(present) if present else None
-
-    def greatest(readings: Readings) -> float | None:
-        return _largest(readings)
-
-    metrics = {name: spread(mean(card.gpm.get(name, [])) for card in cards) for card in cards for name in card.gpm}
+    metrics = {n: spread(mean_reading(card.gpm.get(n, [])) for card in cards) for card in cards for n in card.gpm}
     samples = [reasons for card in cards for reasons in card.throttle_reasons if reasons is not None]
     seen = Counter(reason for reasons in samples for reason in set(reasons))
     missing = sorted({(name, why) for card in cards for name, why in card.reasons.items()}, reverse=True)
     return GpuSummary(
         names=tuple(sorted({card.name for card in cards})),
-        busy_percent=spread(mean(card.busy_percent) for card in cards),
-        power_watts=spread(mean(card.power_watts) for card in cards),
-        sm_clock_megahertz=spread(mean(card.sm_clock_megahertz) for card in cards),
-        temperature_celsius=spread(greatest(card.temperature_celsius) for card in cards),
-        memory_used_bytes=spread(greatest(card.memory_used_bytes) for card in cards),
+        busy_percent=spread(mean_reading(card.busy_percent) for card in cards),
+        power_watts=spread(mean_reading(card.power_watts) for card in cards),
+        sm_clock_megahertz=spread(mean_reading(card.sm_clock_megahertz) for card in cards),
+        temperature_celsius=spread(greatest_reading(card.temperature_celsius) for card in cards),
+        memory_used_bytes=spread(greatest_reading(card.memory_used_bytes) for card in cards),
         gpm=tuple((name, found) for name, found in sorted(metrics.items()) if found is not None),
         throttled=tuple((reason, times / len(samples)) for reason, times in sorted(seen.items())),
         foreign_trials=sum(bool(card.foreign_processes) for card in cards),
         reasons=tuple(sorted(dict(missing).items())),
     )
+
+
+def mean_reading(readings: Readings) -> float | None:
+    """Of the samples that were had; None where none was."""
+    present = [value for value in readings if value is not None]
+    return math.fsum(present) / len(present) if present else None
+
+
+def greatest_reading(readings: Readings) -> float | None:
+    """The greatest of the samples that were had; None where none was."""
+    return _largest(readings)
 
 
 def _largest(values: Iterable[float | None]) -> float | None:

@@ -3,10 +3,12 @@
 import contextlib
 import errno
 import fcntl
+import glob
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from bench.errors import InputError
 from bench.record import Case, Certificate, Plan, Proof, Suite, Trial, compact_json, read_value
 
 PLAN_FILE = "plan.json"
+TRIALS, CERTIFICATES = "block-*.json", "certificate_*.json"  # files in the folder of a run
 
 
 _DRIVER_NUMBER = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+)?")  # 580.95.05; the stub of the tests calls itself "stub"
@@ -156,9 +159,9 @@ def write_certificate(folder: Path, certificate: Certificate) -> Proof:
     return proof_of(path)
 
 
-def proof_of(path: Path) -> Proof:
-    """What trials say of a certificate's file. Raises InputError on a broken one."""
-    certificate = read_value(Certificate, path)
+def proof_of(path: Path, certificate: Certificate | None = None) -> Proof:
+    """What trials say of a certificate's file, read anew where it is not given. Raises InputError on a broken one."""
+    certificate = certificate or read_value(Certificate, path)
     return Proof(
         file=path.name,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -202,43 +205,96 @@ def read_run(folder: Path) -> list[tuple[Path, Trial]]:
     return [(path, read_value(Trial, path)) for path in sorted(folder.glob("block-*.json"))]
 
 
-def read_trials(results: Path) -> list[tuple[Path, Trial]]:
-    """File and trial of every record of a results folder. Raises InputError on a broken record, or where none is."""
+def machine_folders(results: Path) -> list[str]:
+    """The names of the folders of machines below raw/DAY/. Raises InputError where there is no folder raw/."""
     raw = raw_folder(results)
     if not raw.is_dir():
         raise InputError(f"{results}: holds no results (no folder raw/); make some with `bench run`")
-    found = [(path, read_value(Trial, path)) for path in sorted(raw.glob("*/*/*/block-*.json"))]
+    return sorted({path.name for path in raw.glob("*/*") if path.is_dir()})
+
+
+def files(results: Path, pattern: str, machines: Sequence[str] | None = None) -> list[Path]:
+    """Files in the folders of runs, in order; of the named machines' folders alone, where some are named."""
+    places = ["*"] if machines is None else [glob.escape(machine) for machine in machines]
+    return sorted(path for place in places for path in raw_folder(results).glob(f"*/{place}/*/{pattern}"))
+
+
+def no_record(results: Path) -> InputError:
+    """What is said where there is nothing to make a table of."""
+    return InputError(f"{raw_folder(results)}: holds no record; make some with `bench run`")
+
+
+def each_trial(results: Path) -> Iterator[tuple[Path, Trial]]:
+    """File and trial of every record, one by one. Raises InputError as `read_trials` does, once it comes to it."""
+    machine_folders(results)
+    proofs: dict[Path, Proof] = {}
+    path = None
+    for path in files(results, TRIALS):
+        trial = read_value(Trial, path)
+        _check_proof(path, trial, proofs)
+        yield path, trial
+    if path is None:
+        raise no_record(results)
+
+
+def read_trials(results: Path) -> list[tuple[Path, Trial]]:
+    """File and trial of every record of a results folder. Raises InputError on a broken record, or where none is."""
+    machine_folders(results)
+    found = [(path, read_value(Trial, path)) for path in files(results, TRIALS)]
     if not found:
-        raise InputError(f"{raw}: holds no record; make some with `bench run`")
+        raise no_record(results)
     check_proofs(found)
     return found
 
 
 def read_certificates_of(folder: Path) -> list[Certificate]:
     """Every certificate in the folder of a run. Raises InputError on a broken one."""
-    return [read_value(Certificate, path) for path in sorted(folder.glob("certificate_*.json"))]
+    return [read_value(Certificate, path) for path in sorted(folder.glob(CERTIFICATES))]
 
 
 def newest_certificates(results: Path) -> list[tuple[Path, Certificate]]:
     """File and certificate of every case, machine by machine: the newest of each. Raises InputError on a broken one."""
-    found = [(path, read_value(Certificate, path)) for path in raw_folder(results).glob("*/*/*/certificate_*.json")]
-    newest = {}
-    for path, certificate in sorted(found, key=lambda one: (one[1].started_utc, str(one[0]))):
-        newest[certificate.case, certificate.machine.fingerprint] = path, certificate
+    found = newest_of((path, read_value(Certificate, path)) for path in files(results, CERTIFICATES))
+    return [(one.path, one.certificate) for one in found]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Newest:
+    """The newest certificate of a case and machine. first: when and where the first of them was made."""
+
+    path: Path
+    certificate: Certificate
+    first: tuple[str, str]
+
+
+def newest_of(certificates: Iterable[tuple[Path, Certificate]]) -> list[Newest]:
+    """The newest certificate of each case and machine, in the order in which the first of each was made."""
+    newest: dict[tuple[Case, str], Newest] = {}
+    for path, certificate in sorted(certificates, key=lambda one: (one[1].started_utc, str(one[0]))):
+        key = certificate.case, certificate.machine.fingerprint
+        first = newest[key].first if key in newest else (certificate.started_utc, str(path))
+        newest[key] = Newest(path=path, certificate=certificate, first=first)
     return list(newest.values())
 
 
-def check_proofs(trials: list[tuple[Path, Trial]]) -> None:
-    """Raise InputError where a trial's certificate is not beside it, or is another than the trial was run under."""
-    proofs: dict[Path, Proof] = {}
+def check_proofs(trials: Iterable[tuple[Path, Trial]], known: Mapping[Path, Proof] | None = None) -> None:
+    """Raise InputError where a trial's certificate is not beside it, or is another than the trial was run under.
+
+    known: of files that were read already.
+    """
+    proofs = dict(known or {})
     for path, trial in trials:
-        if trial.certificate is None:
-            continue
-        file = path.parent / trial.certificate.file
-        if file not in proofs:
-            proofs[file] = proof_of(file)
-        if proofs[file] != trial.certificate:
-            raise InputError(f"{path}: certificate: {file.name} is not the one it was run under; restore that file")
+        _check_proof(path, trial, proofs)
+
+
+def _check_proof(path: Path, trial: Trial, proofs: dict[Path, Proof]) -> None:
+    if trial.certificate is None:
+        return
+    file = path.parent / trial.certificate.file
+    if file not in proofs:
+        proofs[file] = proof_of(file)
+    if proofs[file] != trial.certificate:
+        raise InputError(f"{path}: certificate: {file.name} is not the one it was run under; restore that file")
 
 
 def check_space(folder: Path, needed_bytes: int = 1 << 20) -> None:

@@ -5,7 +5,7 @@ study checks by itself that its subjects did the work.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -196,7 +196,6 @@ def keep(folder: Path, record: StudyRecord) -> Path:
     return path
 
 
-def read_studies(results: Path) -> list[Studied]:
-    """File and record of every study of a results folder. Raises InputError on a broken one."""
-    paths = sorted(store.raw_folder(results).glob("*/*/*/study_*.json"))
-    return [(path, read_value(StudyRecord, path)) for path in paths]
+def read_studies(results: Path, machines: Sequence[str] | None = None) -> list[Studied]:
+    """File and record of every study of a results folder, or of some machines' folders in it. Raises InputError."""
+    return [(path, read_value(StudyRecord, path)) for path in store.files(results, "study_*.json", machines)]

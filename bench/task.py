@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -190,11 +191,13 @@ class Task(Spec):
         return self.changed(layers=layers, name=f"{self.name}-w{width}", title=title)
 
 
+@cache
 def is_shipped(task: Task) -> bool:
     """Whether this is the shipped task of its name, and no variant of it: another batch size, fewer epochs."""
     return task.name in shipped_tasks() and load_task(task.name).fingerprint == task.fingerprint
 
 
+@cache
 def shipped_tasks() -> tuple[str, ...]:
     """Names of the tasks that ship with the suite, in order of the alphabet."""
     return tuple(sorted(path.stem for path in TASKS_FOLDER.glob("*.toml")))
@@ -202,11 +205,19 @@ def shipped_tasks() -> tuple[str, ...]:
 
 def load_task(name_or_file: str) -> Task:
     """A shipped task by its name, or a user's own by the path of a TOML file. Raises InputError."""
-    path = Path(name_or_file)
-    if path.suffix != ".toml":
-        path = TASKS_FOLDER / f"{name_or_file}.toml"
-        if not path.is_file():
-            raise InputError(f"no task {name_or_file!r}; take one of {', '.join(shipped_tasks())}, or a file FILE.toml")
+    if Path(name_or_file).suffix == ".toml":
+        return _read(Path(name_or_file))
+    if name_or_file not in shipped_tasks():
+        raise InputError(f"no task {name_or_file!r}; take one of {', '.join(shipped_tasks())}, or a file FILE.toml")
+    return _shipped(name_or_file)
+
+
+@cache
+def _shipped(name: str) -> Task:
+    return _read(TASKS_FOLDER / f"{name}.toml")
+
+
+def _read(path: Path) -> Task:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,5 +1,6 @@
 """`bench export`: results -> the formats of other tools."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -29,8 +30,11 @@ def export(
 ) -> None:
     """Write results in another tool's format: pytest-benchmark, Bencher, github-action-benchmark, tables, metrics."""
     _check(format_, output, direction)
-    records = _of_machine(store.read_trials(results), machine)
-    content = _made(format_, records, direction)
+    if format_ in ("csv", "parquet"):  # a row a trial: they need not be held side by side
+        records = _of_machine(store.each_trial(results), machine)
+        content: str | bytes = exports.to_csv(records) if format_ == "csv" else exports.to_parquet(records)
+    else:
+        content = _made(format_, list(_of_machine(store.read_trials(results), machine)), direction)
     if output is None:
         assert isinstance(content, str)
         out(content)
@@ -59,18 +63,20 @@ def _check(format_: str, output: Path | None, direction: str | None) -> None:
         raise InputError(f"--direction: means nothing with --format {format_}; leave it out")
 
 
-def _of_machine(records: list[Record], machine: str | None) -> list[Record]:
-    """The records of one machine; all of them where none is named. Raises InputError where it has none."""
-    if machine is None:
-        return records
-    found = [(path, t) for path, t in records if machine in (t.machine.name, t.machine.fingerprint)]
+def _of_machine(records: Iterable[Record], machine: str | None) -> Iterator[Record]:
+    """The records of one machine; all of them where none is named. Raises InputError at the end where it has none."""
+    known, found = set(), False
+    for path, trial in records:
+        if machine is None or machine in (trial.machine.name, trial.machine.fingerprint):
+            found = True
+            yield path, trial
+        known.add(trial.machine.name)
     if not found:
-        known = ", ".join(sorted({trial.machine.name for _, trial in records}))
-        raise InputError(f"--machine {machine!r}: has no record here; take one of {known}")
-    return found
+        names = ", ".join(sorted(known))
+        raise InputError(f"--machine {machine!r}: has no record here; take one of {names}")
 
 
-def _made(format_: str, records: list[Record], direction: str | None) -> str | bytes:
+def _made(format_: str, records: list[Record], direction: str | None) -> str:
     match format_:
         case "pytest-benchmark":
             return exports.to_pytest_benchmark(records)
@@ -78,8 +84,4 @@ def _made(format_: str, records: list[Record], direction: str | None) -> str | b
             return exports.to_bmf(records)
         case "github-action-benchmark":
             return exports.to_github_action_benchmark(records, cast(exports.Direction, direction))
-        case "csv":
-            return exports.to_csv(records)
-        case "parquet":
-            return exports.to_parquet(records)
     return exports.to_openmetrics(records)

@@ -10,10 +10,12 @@ from rich.console import Console
 
 from bench import claims, publish
 from bench import material as reading
-from bench.commands.common import JsonOption, ResultsOption, note, out
+from bench.commands.common import JsonOption, ResultsOption, check_at_least, note, out
+from bench.commands.draw import draw
 from bench.commands.history import for_report
 from bench.errors import InputError
 from bench.publish import formats
+from bench.publish.parts import Asked
 
 
 def report(
@@ -29,6 +31,10 @@ def report(
     format_: Annotated[
         str | None, typer.Option("--format", help="Print in place of writing: markdown, csv, latex or json.")
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Processes that read the records, a machine at a time; as many as pay by default."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make tables, plots and the page from results/raw alone, loading no framework."""
@@ -36,34 +42,41 @@ def report(
         format_ = format_ or "json"
     if format_ is not None and format_ not in formats.FORMATS:
         raise InputError(f"--format {format_!r}: no such format; take one of {', '.join(formats.FORMATS)}")
-    material = reading.read(results, add or [])
-    trials = material.trials
-    judged = claims.judge(claims.read_claims(claims_file or claims.SHIPPED), trials, material.studies)
+    check_at_least("--jobs", jobs, 1)
+    asked = claims.read_claims(claims_file or claims.SHIPPED)
     if format_ is not None:
-        out(formats.FORMATS[format_](trials, judged, results))
+        material = reading.read(results, add or [])
+        out(formats.FORMATS[format_](material.trials, claims.judge(asked, material.trials, material.studies), results))
         return
+    place, console = readme or Path("README.md"), Console(file=sys.stdout)
+    needed = publish.page.missing()
+    drawn = draw(
+        results,
+        add or [],
+        Asked(
+            results=results,
+            project=place.parent,
+            claims=tuple(asked),
+            page=not needed,
+            printed=not check,
+            look=publish.terminal.look_of(console),
+        ),
+        jobs=jobs,
+    )
+    judged = publish.parts.judged_of(asked, drawn.parts)
     section, plots, shown = for_report(results)
     files: dict[Path, str | bytes] = {}
-    files |= publish.files(
-        trials,
-        results,
-        material.suites,
-        material.certificates,
-        section,
-        judged=judged,
-        withdrawn=material.withdrawn,
-    )
+    files |= publish.files_of(drawn.parts, results, drawn.suites, section, judged, drawn.withdrawn)
     files |= plots
-    if needed := publish.page.missing():
+    if needed:
         note(f"index.html and plots are left out: {', '.join(needed)} missing; `pip install -e '.[report]'` gets them")
     else:
-        files |= publish.page.files(material, results, judged, shown)
-    place = readme or Path("README.md")
+        files |= publish.page.files(drawn.parts, results, judged, shown, drawn.withdrawn)
     text = place.read_text(encoding="utf-8") if place.is_file() else None
     if text is not None and (readme is not None or publish.markdown.BEGIN in text):
-        files[place] = publish.markdown.fill_readme(
-            text, trials, place=str(place), answer=publish.claims.answer(judged, _from(place, results))
-        )
+        table = publish.markdown.project_table(part.candidate for part in drawn.parts if part.candidate is not None)
+        answer = publish.claims.answer(judged, _from(place, results))
+        files[place] = publish.markdown.fill_readme(text, table, place=str(place), answer=answer)
     made = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
     stale = [path for path, found in made.items() if not path.is_file() or not _same(path.read_bytes(), found)]
     if check:
@@ -76,7 +89,7 @@ def report(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(made[path])
         note(f"written: {path}")
-    publish.terminal.print_report([trial for _, trial in trials], Console(file=sys.stdout))
+    console.file.write(publish.parts.printed(drawn.parts))
 
 
 def _same(old: bytes, new: bytes) -> bool:

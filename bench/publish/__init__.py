@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.claims import Judged
-from bench.material import Withdrawn
-from bench.publish import certificates, claims, markdown, page, sweeps, tables, terminal
+from bench.material import Material, Withdrawn
+from bench.publish import certificates, claims, markdown, page, parts, tables, terminal
+from bench.publish.parts import Part
 from bench.publish.tables import Record
 from bench.record import Certificate, Suite
 
-__all__ = ["certificates", "claims", "files", "markdown", "page", "tables", "terminal"]
+__all__ = ["certificates", "claims", "files", "markdown", "page", "parts", "tables", "terminal"]
 
 
 def files(
@@ -22,12 +23,27 @@ def files(
     withdrawn: Sequence[Withdrawn] = (),
 ) -> dict[Path, str]:
     """Every file that a results folder gets from its records, by path. The same records give the same bytes."""
-    sections, found = tables.sections(records), sweeps.find(records)
+    material = Material(trials=records, studies=[], suites=[], certificates=list(proofs), withdrawn=())
+    drawn = parts.of_material(material, parts.Asked(results=results, project=results.parent))
+    return files_of(drawn, results, suites, history, judged, withdrawn)
+
+
+def files_of(
+    drawn: Sequence[Part],
+    results: Path,
+    suites: Sequence[tuple[Path, Suite]] = (),
+    history: Sequence[str] = (),
+    judged: Sequence[Judged] = (),
+    withdrawn: Sequence[Withdrawn] = (),
+) -> dict[Path, str]:
+    """The same of what was drawn of each machine."""
+    sections, proofs = parts.sections_of(drawn), parts.certificates_of(drawn)
+    tables_ = [*(one.text for one in sections if one.text), *(one.text for one in parts.sweeps_of(drawn))]
     above = [claims.section(judged, results)] if judged else []
     below = [certificates.matrix(proofs, results)] if proofs else []
     below += [certificates.kill_table(suites, results)] if suites else []
     below += [*history, *([markdown.withdrawn_section(withdrawn, results)] if withdrawn else [])]
     return {
-        results / "README.md": markdown.results_readme(sections, results, below, found, above),
-        results / "tables" / "cases.csv": tables.to_csv(sections),
+        results / "README.md": markdown.results_readme(tables_, below, above),
+        results / "tables" / "cases.csv": tables.csv_of(line for one in sections for line in one.lines),
     }

@@ -8,7 +8,8 @@ MOST_CHARACTERS = 300  # a stack trace in a reason would bury the table; the rec
 
 def plain(text: str, most: int = MOST_CHARACTERS) -> str:
     """One line of printable characters: no line breaks, escape sequences or marks of direction."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    printable = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    line = " ".join(printable.split())
     return line if len(line) <= most else line[: most - 1] + "…"
 
 

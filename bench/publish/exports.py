@@ -482,14 +482,50 @@ COLUMNS: tuple[Column, ...] = (
 SHOWN = "shown"  # the last column: whether the tables show the trial's run of its case
 
 
+Cells = tuple[Any, ...]  # of a trial, in the order of COLUMNS
+_PLACE = {column.name: number for number, column in enumerate(COLUMNS)}
+_CASE = [_PLACE[n] for n in ("fingerprint", "machine_fingerprint", "entry", "device", "threads", "precision")]
+_CASE.append(_PLACE["environment"])
+_START = _PLACE["started_utc"], _PLACE["run"], _PLACE["block"]
+
+
 def frame(records: Iterable[Record]) -> "pd.DataFrame":
-    """A row a trial, in order of their start; missing is missing, never 0."""
+    """A row a trial, in order of their start; missing is missing, never 0.
+
+    The records are gone through once and none is kept, so that they may be read one by one.
+    """
     import pandas as pd  # takes a second, which other commands do not have to spend
 
-    ordered = sorted((trial for _, trial in records), key=lambda t: (t.started_utc, t.placement.run, t.placement.block))
-    shown = {id(trial) for section in tables.sections(records) for trial in section.trials}
-    columns = {c.name: pd.array([c.of_trial(trial) for trial in ordered], dtype=c.kind) for c in COLUMNS}
-    return pd.DataFrame(columns | {SHOWN: pd.array([id(trial) in shown for trial in ordered], dtype="boolean")})
+    rows = sorted(_rows(records), key=lambda row: [row[place] for place in _START])
+    shown = _shown_runs(rows)
+    columns = {c.name: pd.array([row[n] for row in rows], dtype=c.kind) for n, c in enumerate(COLUMNS)}
+    in_tables = [shown[_case(row)] == row[_PLACE["run"]] for row in rows]
+    return pd.DataFrame(columns | {SHOWN: pd.array(in_tables, dtype="boolean")})
+
+
+def _rows(records: Iterable[Record]) -> Iterator[Cells]:
+    """The cells of each trial; equal texts, of which there are few, are kept once."""
+    texts: dict[str, str] = {}
+    for _, trial in records:
+        cells = (column.of_trial(trial) for column in COLUMNS)
+        yield tuple(texts.setdefault(cell, cell) if isinstance(cell, str) else cell for cell in cells)
+
+
+def _case(row: Cells) -> Cells:
+    return tuple(row[place] for place in _CASE)
+
+
+def _shown_runs(rows: Iterable[Cells]) -> dict[Cells, str]:
+    """The run that the tables show of each case: as `tables.shown_run` chooses it, which has whole trials."""
+    runs: dict[Cells, dict[str, tuple[set[int], str]]] = {}
+    started, run, block = _START
+    for row in rows:
+        of = runs.setdefault(_case(row), {})
+        blocks, newest = of.get(row[run], (set(), ""))
+        blocks.add(row[block])
+        of[row[run]] = blocks, max(newest, row[started])
+    ranked = {case: [(len(b), newest, name) for name, (b, newest) in of.items()] for case, of in runs.items()}
+    return {case: max(of)[-1] for case, of in ranked.items()}
 
 
 def to_csv(records: Iterable[Record]) -> str:

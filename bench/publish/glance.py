@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
-from bench.claims import Claim, Evidence, Judged, Observation, Record, judge, where_text
+from bench.claims import Claim, Evidence, Judged, Observation, Record, Seen, judge_seen, verdicts, where_text
 from bench.publish import claims, units
 from bench.publish.plots import NAMES
 from bench.stats import verdict_of
@@ -198,7 +198,12 @@ class Choice:
 
 def choices(trials: Sequence[Record], studies: Sequence[Studied]) -> dict[str, list[Choice]]:
     """A choice for each of CASES, by the machine's fingerprint. A case that no machine measured is in all of them."""
-    judged = judge(CASES, trials, studies)
+    return of_seen(Seen(trials, studies))
+
+
+def of_seen(seen: Seen) -> dict[str, list[Choice]]:
+    """`choices` of points that claims may have been judged by already."""
+    judged = verdicts(CASES, [judge_seen(CASES, seen)])
     machines = sorted({one.machine.fingerprint for one in judged if one.machine is not None})
     return {machine: [_choice(case, machine, judged) for case in CASES] for machine in machines}
 

@@ -9,6 +9,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from bench.publish import claims, escape, units
@@ -32,7 +33,9 @@ from bench.stats import Spread, counts
 from bench.studying import Studied, StudyRecord
 
 Certified = tuple[Path, Certificate]
+StudyKey = tuple[str, str, str, Case, str]  # study, run, machine's fingerprint, subject, machine's name
 
+MOST_LINKED = 10_000  # records that are linked to one by one: such a link is 130 bytes, and a page a few MB at most
 _BLOCK = re.compile(r"block-(\d+)_")
 _FOLDED = {"Machine", "Device", "Precision", "Environment"}  # columns that are left out where all rows have one value
 
@@ -85,14 +88,20 @@ class Table:
     none: str
 
 
+@cache
 def folder(path: Path, results: Path) -> str:
-    """A path as it is called from the results folder."""
+    """A folder as it is called from the results folder."""
     return Path(os.path.relpath(path, results)).as_posix()
+
+
+@cache
+def _address(path: Path, results: Path) -> str:
+    return escape.url(folder(path, results))
 
 
 def href(path: Path, results: Path) -> str:
     """The address of a file from the page, which lies in the results folder."""
-    return escape.url(folder(path, results))
+    return f"{_address(path.parent, results)}/{escape.url(path.name)}"
 
 
 def record_links(paths: Iterable[Path], results: Path) -> tuple[Link, ...]:
@@ -170,8 +179,23 @@ def _case_cells(case: Case, epochs: int, machine: str) -> tuple[Cell, ...]:
     )
 
 
-def cases(sections: Iterable[Section], results: Path) -> Table:
-    """Every case, a row each."""
+def case_lines(section: Section, results: Path, *, one_by_one: bool = True) -> list[Line]:
+    """A row for each case of a section, with links to its records, or to where the page lists them."""
+    links = record_links if one_by_one else listed
+    return [
+        Line(
+            cells=(
+                *_case_cells(row.case, section.task.epochs, section.machine.name),
+                *_figure_cells(row, results, links(row.paths, results)),
+            ),
+            machine=section.machine.fingerprint,
+        )
+        for row in section.rows
+    ]
+
+
+def cases(lines: Sequence[Line]) -> Table:
+    """Every case: the rows of all sections."""
     heads = (
         *_CASE_HEADS,
         Head(text="Samples/s (range, n)", number=True),
@@ -184,14 +208,6 @@ def cases(sections: Iterable[Section], results: Path) -> Table:
         Head(text="Certificate"),
         Head(text="Records by block"),
     )
-    lines = [
-        Line(
-            cells=(*_case_cells(row.case, s.task.epochs, s.machine.name), *_figure_cells(row, results)),
-            machine=s.machine.fingerprint,
-        )
-        for s in sections
-        for row in s.rows
-    ]
     return _made(
         "cases",
         "Every case",
@@ -205,7 +221,7 @@ def cases(sections: Iterable[Section], results: Path) -> Table:
     )
 
 
-def _figure_cells(row: Row, results: Path) -> tuple[Cell, ...]:
+def _figure_cells(row: Row, results: Path, links: tuple[Link, ...]) -> tuple[Cell, ...]:
     seen, ratio = row.summary, row.comparison
     accuracy = units.NOT_MEASURED
     if seen.final_accuracy_mean is not None:
@@ -226,7 +242,7 @@ def _figure_cells(row: Row, results: Path) -> tuple[Cell, ...]:
         _bytes_cell(seen.peak_above_import_bytes, seen.memory_reason),
         Cell(text=accuracy, order=seen.final_accuracy_mean),
         Cell(text=units.deviation(seen.float64_deviation, seen.loss_deviation), links=certificate),
-        Cell(text="", links=record_links(row.paths, results)),
+        Cell(text="", links=links),
     )
 
 
@@ -239,29 +255,37 @@ def _bytes_cell(of: Spread | None, reason: str | None) -> Cell:
     return Cell(text=text, order=_median(of))
 
 
-def compared(sections: Sequence[Section], results: Path) -> list[Table]:
-    """Like mode against like mode, and best against best."""
+def like_lines(section: Section, results: Path) -> list[Line]:
+    """Like mode against like mode, of a section."""
+    return [_against_line(section, one, results) for one in like_modes(section)]
+
+
+def best_lines(section: Section, results: Path) -> list[Line]:
+    """Best against best, of a section."""
+    return [_against_line(section, one, results) for one in best_of(section)]
+
+
+def compared(like: Sequence[Line], best: Sequence[Line]) -> list[Table]:
+    """Like mode against like mode, and best against best: the rows of all sections."""
     return [
         _against(
             "like-modes",
             "Like mode against like mode",
             "Entries that run in the same way, against the first framework's entry of that mode. In whole-loop the "
             "framework itself loops over the batches.",
-            [(section, one) for section in sections for one in like_modes(section)],
-            results,
+            like,
         ),
         _against(
             "best-of",
             "Best against best",
             "The fastest entry of each framework. To choose it on the trials it is compared on flatters frameworks "
             "with many entries, by less than the trials' range.",
-            [(section, one) for section in sections for one in best_of(section)],
-            results,
+            best,
         ),
     ]
 
 
-def _against(name: str, title: str, note: str, found: Sequence[tuple[Section, Against]], results: Path) -> Table:
+def _against(name: str, title: str, note: str, lines: Sequence[Line]) -> Table:
     heads = (
         *_CASE_HEADS,
         Head(text="Samples/s (range, n)", number=True),
@@ -270,64 +294,75 @@ def _against(name: str, title: str, note: str, found: Sequence[tuple[Section, Ag
         Head(text="Verdict", filtered=True),
         Head(text="Records"),
     )
-    lines = []
-    for section, one in found:
-        ratio = one.comparison
-        cells = (
-            *_case_cells(one.row.case, section.task.epochs, section.machine.name),
-            Cell(text=rate_text(one.row.summary), order=_median(one.row.summary.samples_per_second)),
-            Cell(text="reference" if ratio is None else entry_text(one.reference.case)),
-            Cell(
-                text=REFERENCE_TEXT if ratio is None else units.ratio(ratio) + (f" (run {one.run})" if one.run else ""),
-                order=1.0 if ratio is None else ratio.ratio,
-            ),
-            Cell(text="" if ratio is None else units.verdict(ratio), key="" if ratio is None else ratio.verdict),
-            Cell(text="", links=listed(one.row.paths, results)),
-        )
-        lines.append(Line(cells=cells, machine=section.machine.fingerprint))
     return _made(name, title, note, heads, lines, "No two frameworks were measured beside each other.")
+
+
+def _against_line(section: Section, one: Against, results: Path) -> Line:
+    ratio = one.comparison
+    cells = (
+        *_case_cells(one.row.case, section.task.epochs, section.machine.name),
+        Cell(text=rate_text(one.row.summary), order=_median(one.row.summary.samples_per_second)),
+        Cell(text="reference" if ratio is None else entry_text(one.reference.case)),
+        Cell(
+            text=REFERENCE_TEXT if ratio is None else units.ratio(ratio) + (f" (run {one.run})" if one.run else ""),
+            order=1.0 if ratio is None else ratio.ratio,
+        ),
+        Cell(text="" if ratio is None else units.verdict(ratio), key="" if ratio is None else ratio.verdict),
+        Cell(text="", links=listed(one.row.paths, results)),
+    )
+    return Line(cells=cells, machine=section.machine.fingerprint)
 
 
 # --- studies ------------------------------------------------------------------------------------------------------
 
 
-def studies(found: Iterable[Studied], results: Path) -> Table:
-    """Every reading of every study, a row a subject and run."""
-    groups: dict[tuple[str, str, str, Case, str], list[Studied]] = defaultdict(list)
+def study_lines(found: Iterable[Studied], results: Path) -> list[tuple[str, list[Line]]]:
+    """Rows of readings for each study, subject and run, with what these are sorted by."""
+    groups: dict[StudyKey, list[Studied]] = defaultdict(list)
     for path, record in found:
         if record.status == "ok":
             key = record.study, record.run, record.machine.fingerprint, record.case, record.machine.name
             groups[key].append((path, record))
+    return [(str(key), _study_lines(key, group, results)) for key, group in groups.items()]
+
+
+def _study_lines(key: StudyKey, group: Sequence[Studied], results: Path) -> list[Line]:
     lines = []
-    for (study, run, machine, case, machine_name), group in sorted(groups.items(), key=lambda one: str(one[0])):
-        names = dict.fromkeys(reading.name for _, record in group for reading in record.readings)
-        for name in names:
-            readings = [r for _, record in group for r in record.readings if r.name == name]
-            values = [r.value for r in readings if r.value is not None]
-            median = statistics.median(values) if values else None
-            text = claims.quantity_text(median, readings[0].unit)
-            if len(values) == 1:
-                text += " (n = 1)"
-            elif values:
-                low, high = (claims.quantity_text(end, readings[0].unit) for end in (min(values), max(values)))
-                text += f" ({low}..{high}, n = {len(values)})"
-            reason = next((r.reason for r in readings if r.value is None and r.reason), None)
-            lines.append(
-                Line(
-                    cells=(
-                        Cell(text=study),
-                        Cell(text=case.entry, framework=case.framework),
-                        Cell(text=case.task),
-                        Cell(text=str(case.threads), order=case.threads),
-                        Cell(text=machine_name),
-                        Cell(text=name),
-                        Cell(text=text + (f" ({reason})" if median is None and reason else ""), order=median),
-                        Cell(text=run),
-                        Cell(text="", links=listed([path for path, _ in group], results)),
-                    ),
-                    machine=machine,
-                )
+    study, run, machine, case, machine_name = key
+    links = listed([path for path, _ in group], results)
+    names = dict.fromkeys(reading.name for _, record in group for reading in record.readings)
+    for name in names:
+        readings = [r for _, record in group for r in record.readings if r.name == name]
+        values = [r.value for r in readings if r.value is not None]
+        median = statistics.median(values) if values else None
+        text = claims.quantity_text(median, readings[0].unit)
+        if len(values) == 1:
+            text += " (n = 1)"
+        elif values:
+            low, high = (claims.quantity_text(end, readings[0].unit) for end in (min(values), max(values)))
+            text += f" ({low}..{high}, n = {len(values)})"
+        reason = next((r.reason for r in readings if r.value is None and r.reason), None)
+        lines.append(
+            Line(
+                cells=(
+                    Cell(text=study),
+                    Cell(text=case.entry, framework=case.framework),
+                    Cell(text=case.task),
+                    Cell(text=str(case.threads), order=case.threads),
+                    Cell(text=machine_name),
+                    Cell(text=name),
+                    Cell(text=text + (f" ({reason})" if median is None and reason else ""), order=median),
+                    Cell(text=run),
+                    Cell(text="", links=links),
+                ),
+                machine=machine,
             )
+        )
+    return lines
+
+
+def studies(found: Iterable[tuple[str, list[Line]]]) -> Table:
+    """Every reading of every study: the rows of all machines."""
     return _made(
         "studies",
         "Studies",
@@ -343,7 +378,7 @@ def studies(found: Iterable[Studied], results: Path) -> Table:
             Head(text="Run", filtered=True),
             Head(text="Records"),
         ),
-        lines,
+        [line for _, lines in sorted(found, key=lambda one: one[0]) for line in lines],
         "No study has been run yet (`bench study`).",
     )
 
@@ -351,9 +386,9 @@ def studies(found: Iterable[Studied], results: Path) -> Table:
 # --- what went wrong ----------------------------------------------------------------------------------------------
 
 
-def failures(
+def failure_lines(
     trials: Iterable[Record], found: Iterable[Studied], certificates: Iterable[Certified], results: Path
-) -> Table:
+) -> list[Line]:
     """Whatever was refused or failed, of every run: trials, certificates, studies."""
     groups: dict[tuple[str, Case], list[Record]] = defaultdict(list)
     machine_of: dict[tuple[str, Case], tuple[str, str]] = {}
@@ -382,6 +417,11 @@ def failures(
         machine = records[0][1].machine.fingerprint, records[0][1].machine.name
         links = record_links((path for path, _ in records), results)
         lines.append(_failure(f"study {study}", case, machine, status, reason, links))
+    return lines
+
+
+def failures(lines: Iterable[Line]) -> Table:
+    """The failures of all machines."""
     heads = (
         Head(text="What", filtered=True),
         *_BRIEF_HEADS,
@@ -436,22 +476,29 @@ def _failure(
     )
 
 
-def disturbed(trials: Iterable[Record], results: Path) -> Table:
-    """Trials that count though something disturbed them."""
-    lines = [
-        Line(
-            cells=(
-                *_brief_cells(trial.case),
-                Cell(text=trial.machine.name),
-                Cell(text=trial.placement.run),
-                Cell(text="; ".join(trial.disturbances)),
-                Cell(text="", links=record_links([path], results)),
+def disturbed_lines(trials: Iterable[Record], results: Path) -> list[tuple[str, Line]]:
+    """Trials that count though something disturbed them, with the path that they are sorted by."""
+    return [
+        (
+            str(path),
+            Line(
+                cells=(
+                    *_brief_cells(trial.case),
+                    Cell(text=trial.machine.name),
+                    Cell(text=trial.placement.run),
+                    Cell(text="; ".join(trial.disturbances)),
+                    Cell(text="", links=record_links([path], results)),
+                ),
+                machine=trial.machine.fingerprint,
             ),
-            machine=trial.machine.fingerprint,
         )
         for path, trial in trials
         if counts(trial) and trial.disturbances
     ]
+
+
+def disturbed(found: Iterable[tuple[str, Line]]) -> Table:
+    """The disturbed trials of all machines."""
     heads = (
         *_BRIEF_HEADS,
         Head(text="Machine", filtered=True),
@@ -464,20 +511,43 @@ def disturbed(trials: Iterable[Record], results: Path) -> Table:
         "Disturbed trials",
         "They count all the same: to drop them would be to choose.",
         heads,
-        lines,
+        [line for _, line in sorted(found, key=lambda one: one[0])],
         "No trial was disturbed.",
     )
 
 
-def by_run(
-    trials: Iterable[Record], found: Iterable[Studied], results: Path
-) -> dict[str, list[tuple[str, str, tuple[Link, ...]]]]:
-    """Every record: run -> its cases, each with the name of its place, what it is, and a link to each record."""
+Runs = dict[str, dict[str, tuple[str, tuple[Link, ...]]]]
+
+
+def by_run(trials: Iterable[Record], found: Iterable[Studied], results: Path, *, one_by_one: bool = True) -> Runs:
+    """Every record: run -> its cases -> the name of its place, and a link to each record, or to their folder."""
+
+    def links(paths: Sequence[Path]) -> tuple[Link, ...]:
+        if one_by_one:
+            return record_links(paths, results)
+        return (Link(text=units.count(len(paths), "record"), href=f"{_address(paths[0].parent, results)}/"),)
+
     runs: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     everything: list[tuple[Path, Trial | StudyRecord]] = [*trials, *found]
     for path, _ in sorted(everything, key=lambda one: str(one[0])):
         runs[folder(path.parent, results)][series_of(path)].append(path)
     return {
-        run: [(anchor(paths[0], results), series, record_links(paths, results)) for series, paths in sorted(of.items())]
+        run: {series: (anchor(paths[0], results), links(paths)) for series, paths in of.items()}
+        for run, of in runs.items()
+    }
+
+
+def all_runs(parts: Iterable[Runs]) -> dict[str, list[tuple[str, str, tuple[Link, ...]]]]:
+    """The runs of all machines: run -> its cases, each with the name of its place, what it is, and its links."""
+    runs: dict[str, dict[str, tuple[str, tuple[Link, ...]]]] = defaultdict(dict)
+    for part in parts:
+        for run, of in part.items():
+            for series, (place, links) in of.items():
+                known = runs[run].get(series)
+                if known is not None:  # records of two machines in one folder
+                    links = tuple(sorted((*known[1], *links), key=lambda link: link.href))
+                runs[run][series] = place, links
+    return {
+        run: [(place, series, links) for series, (place, links) in sorted(of.items())]
         for run, of in sorted(runs.items())
     }

@@ -2,6 +2,7 @@
 
 import os.path
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.contract import ENTRIES, Entry
@@ -16,7 +17,7 @@ from bench.publish.tables import (
     REFERENCE,
     Against,
     Failure,
-    Record,
+    Order,
     Row,
     Section,
     against_texts,
@@ -25,7 +26,7 @@ from bench.publish.tables import (
     entry_name,
     like_modes,
     references,
-    sections,
+    section_order,
     texts,
 )
 from bench.record import Machine, Trial
@@ -61,19 +62,14 @@ other figures: [method](../docs/method.md).
 """
 
 
-def results_readme(
-    shown: Sequence[Section],
-    results: Path,
-    below: Sequence[str] = (),
-    found: Sequence[Sweep] = (),
-    above: Sequence[str] = (),
-) -> str:
-    """The whole of results/README.md; links are relative to the results folder.
+def results_readme(tables: Sequence[str], below: Sequence[str] = (), above: Sequence[str] = ()) -> str:
+    """The whole of results/README.md. above, below: sections before and after the tables, which are texts as well."""
+    return "\n".join([INTRODUCTION, *above, *tables, *below])
 
-    above, below: sections before and after the tables. found: sweeps, whose sizes then have no tables of their own.
-    """
-    tables = [_section(section, results, _details(section)) for section in shown if not sweeps.folded(section, found)]
-    return "\n".join([INTRODUCTION, *above, *tables, *(_sweep(sweep, results) for sweep in found), *below])
+
+def section_text(section: Section, results: Path) -> str:
+    """A section with all its details; links are relative to the results folder."""
+    return _section(section, results, [line for detail in details.details(section) for line in _detail(detail)])
 
 
 def withdrawn_section(withdrawn: Iterable[Withdrawn], folder: Path) -> str:
@@ -87,27 +83,51 @@ def withdrawn_section(withdrawn: Iterable[Withdrawn], folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def project_table(shown: Iterable[Section], folder: Path, *, task: str = "mlp") -> str:
-    """The table for the project's README: one section of the task, the one with the most blocks, then the newest.
+PROJECT_TASK = "mlp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A section for the project's README, as text. That of the greatest rank is shown, the first among equals."""
+
+    rank: tuple[int, int, str]
+    order: Order
+    text: str
+
+
+def candidate(shown: Iterable[Section], folder: Path) -> Candidate | None:
+    """The section of PROJECT_TASK with the most blocks, then the newest; links are relative to the folder.
 
     Of the task as it ships, where there is one: a sweep's sizes and shorter trainings have its name and are others.
     """
-    of_task = [section for section in shown if section.task.name == task and section.rows]
-    own = load_task(task).batch_size if task in shipped_tasks() else None
-    of_size = [section for section in of_task if section.task.batch_size == own]
-    of_task = [section for section in of_task if is_shipped(section.task)] or of_size or of_task
+    own = load_task(PROJECT_TASK).batch_size
+
+    def rank(section: Section) -> tuple[int, int, str]:
+        alike = 2 if is_shipped(section.task) else int(section.task.batch_size == own)
+        return alike, max(row.blocks for row in section.rows), section.trials[-1].started_utc
+
+    of_task = [section for section in shown if section.task.name == PROJECT_TASK and section.rows]
     if not of_task:
-        return f"No results of the task {escape.markdown(task)} yet; make some with `make bench`."
-    best = max(of_task, key=lambda s: (max(row.blocks for row in s.rows), s.trials[-1].started_utc))
-    return _section(best, folder).strip()
+        return None
+    best = max(of_task, key=rank)
+    return Candidate(rank=rank(best), order=section_order(best), text=_section(best, folder).strip())
 
 
-def fill_readme(text: str, records: Iterable[Record], *, place: str, answer: str = "") -> str:
+def project_table(candidates: Iterable[Candidate]) -> str:
+    """The table for the project's README: the best of the machines' candidates."""
+    found = sorted(candidates, key=lambda one: one.order)
+    if not found:
+        return f"No results of the task {PROJECT_TASK} yet; make some with `make bench`."
+    return max(found, key=lambda one: one.rank).text
+
+
+def fill_readme(text: str, table: str, *, place: str, answer: str = "") -> str:
     """The project's README with its marked tables made anew. Raises InputError where the markers are not there once.
 
-    answer: what stands between its own markers. That and the table of entries are made where their markers are.
+    table: `project_table`. answer: what stands between its own markers. That and the table of entries are made where
+    their markers are.
     """
-    filled = replace_between_markers(text, project_table(sections(records), Path(place).parent), place=place)
+    filled = replace_between_markers(text, table, place=place)
     if ANSWER_BEGIN in filled:
         filled = replace_between_markers(filled, answer, place=place, begin=ANSWER_BEGIN, end=ANSWER_END)
     if ENTRIES_BEGIN not in filled:
@@ -151,10 +171,6 @@ def _section(section: Section, folder: Path, below: Sequence[str] = ()) -> str:
     return "\n".join(lines)
 
 
-def _details(section: Section) -> list[str]:
-    return [line for detail in details.details(section) for line in _detail(detail)]
-
-
 def _detail(detail: Detail) -> list[str]:
     """A small table under its own bold line."""
     lines = [
@@ -171,7 +187,8 @@ def _detail(detail: Detail) -> list[str]:
     return lines
 
 
-def _sweep(sweep: Sweep, folder: Path) -> str:
+def sweep_text(sweep: Sweep, folder: Path) -> str:
+    """A sweep with all its tables; links are relative to the folder."""
     trials = [trial for _, trial in sweep.records]
     paths = [path for path, _ in sweep.records]
     run = escape.markdown(f"{sweep.run} (profile {sweep.profile}, {units.count(sweep.blocks, 'block')})")

@@ -9,31 +9,26 @@ import hashlib
 import importlib.util
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bench.claims import Claim, Judged, Observation, where_text
-from bench.material import Material
-from bench.publish import claims, escape, glance, listings, markdown, plots, sweeps, tables, units
-from bench.publish.glance import Choice
+from bench.material import Withdrawn
+from bench.publish import claims, escape, glance, listings, markdown, parts, plots
 from bench.publish.history import Shown
 from bench.publish.listings import Link, Table
+from bench.publish.parts import Facts, Lists, OfSection, Part
 from bench.publish.plots import Figure
-from bench.publish.tables import Section
-from bench.record import Machine, Trial
-from bench.studying import StudyRecord
 
 _NEEDS = {"altair": "altair", "itables": "itables", "Jinja2": "jinja2", "vl-convert-python": "vl_convert"}
 MOST_BYTES = 5_000_000  # of the page: what a browser opens at once, and a forge still shows
 MOST_LINKS = 24  # in a cell of evidence: what stands on more leads to where the page lists the records
 MOST_DIRECT = 1500  # records up to which evidence links to them directly: a link is 130 bytes, and there are many
 
-T = TypeVar("T")
 _HERE = Path(__file__).parent
-_MAIN = ("torch", "tensorflow", "keras", "python")
 _MOST_CHARACTERS = 4000  # of any text; reasons of records are cut as in all tables, where they are put in
 _MARKS = {"supported": "✓", "refuted": "✗", "depends": "◐", "undecided": "?", "not measured here": "–"}
 _OUTCOME_MARKS = {"holds": "✓", "fails": "✗", "undecided": "?", "no figure": "–"}
@@ -45,15 +40,23 @@ def missing() -> list[str]:
 
 
 def files(
-    material: Material, results: Path, judged: Sequence[Judged], history: Sequence[Shown]
+    drawn: Sequence[Part],
+    results: Path,
+    judged: Sequence[Judged],
+    history: Sequence[Shown],
+    withdrawn: Sequence[Withdrawn] = (),
 ) -> dict[Path, str | bytes]:
     """The page and its plots, by path. The same records give the same bytes. Needs what `missing` names."""
-    material = replace(material, trials=_by_path(material.trials), studies=_by_path(material.studies))
-    sections, found = tables.sections(material.trials), sweeps.find(material.trials)
-    figures = plots.figures(sections, found, history)
+    sections, found = parts.sections_of(drawn), parts.sweeps_of(drawn)
+    figures = plots.figures(
+        (one.page.charts for one in sections if one.page is not None and one.page.charts is not None),
+        (one.charts for one in found if one.charts is not None),
+        history,
+        several=sum(bool(part.sections) for part in drawn) > 1,
+    )
     pictures = {figure.name: plots.to_svg(figure.plots[0]) for figure in figures if figure.plots}
     made: dict[Path, str | bytes] = {
-        results / "index.html": _page(material, results, sections, found, judged, figures, pictures)
+        results / "index.html": _page(drawn, results, judged, figures, pictures, withdrawn)
     }
     for name, svg in pictures.items():
         made[results / "plots" / f"{name}.svg"] = svg
@@ -61,25 +64,15 @@ def files(
     return made
 
 
-def _by_path(found: Iterable[tuple[Path, T]]) -> list[tuple[Path, T]]:
-    return sorted(found, key=lambda one: str(one[0]))
-
-
 # --- what the page says of a machine, a claim, an observation -----------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Place(Facts):
     """A machine: its facts, when and with what it measured, its verdicts, and what to take on it."""
 
-    machine: Machine
-    cores: str
-    days: str
-    versions: str
-    main_versions: str  # of the frameworks that the question is about, and Python
     answers: tuple[str, ...]
     tally: str
-    choices: tuple[Choice, ...]
     verdicts: dict[str, Judged]  # by the claim's name
 
     @property
@@ -89,27 +82,18 @@ class Place:
         return max(dict.fromkeys(where), key=where.count, default="")
 
 
-def _places(material: Material, judged: Sequence[Judged]) -> list[Place]:
+def _places(drawn: Iterable[Part], judged: Sequence[Judged]) -> list[Place]:
     """Every machine with trials or studies, that with the most records first."""
-    of: dict[str, list[Trial | StudyRecord]] = {}
-    measured: list[tuple[Path, Trial | StudyRecord]] = [*material.trials, *material.studies]
-    for _, record in measured:
-        of.setdefault(record.machine.fingerprint, []).append(record)
-    verdicts, choices = claims.by_machine(judged), glance.choices(material.trials, material.studies)
+    verdicts = claims.by_machine(judged)
+    known = [part.facts for part in drawn if part.facts is not None]
     places = []
-    for fingerprint, records in sorted(of.items(), key=lambda one: (-len(one[1]), one[0])):
-        records.sort(key=lambda record: record.started_utc)
-        seen = verdicts.get(fingerprint, [])
+    for facts in sorted(known, key=lambda one: (-one.records, one.machine.fingerprint)):
+        seen = verdicts.get(facts.machine.fingerprint, [])
         places.append(
             Place(
-                machine=records[-1].machine,
-                cores=units.count(records[-1].machine.cores, "core"),
-                days=units.days(record.started_utc for record in records),
-                versions=markdown.versions_facts(records),
-                main_versions=markdown.versions_facts(records, only=_MAIN),
+                **{field.name: getattr(facts, field.name) for field in fields(facts)},
                 answers=tuple(claims.answer_lines(seen)),
                 tally=claims.tally(seen) if seen else "",
-                choices=tuple(choices.get(fingerprint, ())),
                 verdicts={one.claim.name: one for one in seen},
             )
         )
@@ -179,12 +163,13 @@ def _rule(claim: Claim) -> list[str]:
     return [*lines, f"{share} must agree"]
 
 
-def _commands(sections: Iterable[Section], found: Sequence[sweeps.Sweep], material: Material) -> list[str]:
+def _commands(sections: Iterable[OfSection], lists: Iterable[Lists]) -> list[str]:
     """What makes the records anew: each table that is shown, and the studies of each run."""
-    commands = [markdown.reproduce(s) for s in sections if s.rows and not sweeps.folded(s, found)]
+    commands = [one.page.command for one in sections if one.page is not None and one.page.command is not None]
     runs: dict[tuple[str, int], set[str]] = {}
-    for _, record in material.studies:
-        runs.setdefault((record.run, record.plan_seed), set()).add(record.study)
+    for one in lists:
+        for run, names in one.study_runs.items():
+            runs.setdefault(run, set()).update(names)
     commands += [f"bench study {' '.join(sorted(names))} --seed {seed}" for (_, seed), names in sorted(runs.items())]
     return list(dict.fromkeys(commands))
 
@@ -193,24 +178,25 @@ def _commands(sections: Iterable[Section], found: Sequence[sweeps.Sweep], materi
 
 
 def _page(
-    material: Material,
+    drawn: Sequence[Part],
     results: Path,
-    sections: Sequence[Section],
-    found: Sequence[sweeps.Sweep],
     judged: Sequence[Judged],
     figures: Sequence[Figure],
     pictures: dict[str, str],
+    withdrawn: Sequence[Withdrawn],
 ) -> str:
     """The whole of index.html."""
     from markupsafe import Markup
 
     scripts = [_tables_script(), _plots_script(), (_HERE / "page.js").read_text(encoding="utf-8")]
-    direct = len(material.trials) + len(material.studies) <= MOST_DIRECT
-    places = _places(material, judged)
+    direct = sum(part.records for part in drawn) <= MOST_DIRECT
+    places, sections = _places(drawn, judged), parts.sections_of(drawn)
+    shown = [one.page for one in sections if one.page is not None]
+    lists = [part.lists for part in drawn if part.lists is not None]
     listed: list[Table] = [
-        listings.cases(sections, results),
-        *listings.compared(sections, results),
-        listings.studies(material.studies, results),
+        listings.cases([line for one in shown for line in one.cases]),
+        *listings.compared([line for one in shown for line in one.like], [line for one in shown for line in one.best]),
+        listings.studies(study for one in lists for study in one.studies),
     ]
     text: str = (
         _environment()
@@ -229,13 +215,14 @@ def _page(
             figures=figures,
             pictures={name: Markup(_inlined(svg)) for name, svg in pictures.items()},  # ours, its texts escaped by Vega
             failures=[
-                listings.failures(material.trials, material.studies, material.certificates, results),
-                listings.disturbed(material.trials, results),
+                listings.failures(line for one in lists for line in one.failures),
+                listings.disturbed(line for one in lists for line in one.disturbed),
             ],
             unmeasured=[one for one in judged if one.machine is None],
-            withdrawn=[(one.entry, listings.record_links(one.paths, results)) for one in material.withdrawn],
-            runs=listings.by_run(material.trials, material.studies, results),
-            commands=_commands(sections, found, material),
+            withdrawn=[(one.entry, listings.record_links(one.paths, results)) for one in withdrawn],
+            runs=listings.all_runs(one.runs for one in lists),
+            one_by_one=all(one.one_by_one for one in lists),
+            commands=_commands(sections, lists),
             marks=_MARKS,
             frameworks=glance.FRAMEWORKS,
             glance=glance,

@@ -11,7 +11,7 @@ import re
 import struct
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -78,27 +78,57 @@ class Figure:
     why: str = ""
 
 
-def figures(sections: Sequence[Section], found: Sequence[Sweep], history: Sequence[Shown]) -> list[Figure]:
-    """Every figure of the page, in order. Sections that a sweep's table stands for have no charts of their own."""
-    shown = [s for s in sections if s.rows and not sweeps.folded(s, found)]
-    shown.sort(key=lambda s: (not is_shipped(s.task), -len(s.rows)))  # the fullest first; sort keeps the rest in order
-    several = len({s.machine.fingerprint for s in sections}) > 1
-    batches, widths, threads = ([s for s in found if s.kind == kind] for kind in ("batch-size", "width", "threads"))
+@dataclass(frozen=True, kw_only=True)
+class Charts:
+    """The charts of one section or sweep, by the name of their figure. rank: the least stands first in a figure.
 
-    def by_section(make: Callable[[Section], Spec | None], name: str) -> tuple[Plot, ...]:
-        return tuple(
-            Plot(name=f"{name}_{_section_name(s)}", label=label, description=f"{name}: {label}", spec=spec)
-            for s in shown
-            for spec, label in [(make(s), _section_label(s, machine=several))]
-            if spec is not None
-        )
+    name and label: what tells them from others of their figure; machine: what does so where there are several.
+    """
 
-    def by_sweep(make: Callable[[Sweep], Spec | None], name: str, of: Sequence[Sweep]) -> tuple[Plot, ...]:
+    rank: tuple[bool, int]
+    name: str
+    label: str
+    machine: str
+    specs: dict[str, Spec]
+
+
+def of_section(section: Section) -> Charts:
+    """The charts of a section, the fullest to stand first."""
+    made = {"throughput": throughput, "ratios": ratios, "accuracy": accuracy, "memory": memory}
+    return Charts(
+        rank=(not is_shipped(section.task), -len(section.rows)),
+        name=_section_name(section),
+        label=_section_label(section),
+        machine=section.machine.name,
+        specs={name: spec for name, make in made.items() for spec in [make(section)] if spec is not None},
+    )
+
+
+def of_sweep(sweep: Sweep) -> Charts:
+    """The chart of a sweep."""
+    name: str = {"batch-size": "batch", "width": "widths", "threads": "threads"}[sweep.kind]
+    spec = over_threads(sweep) if sweep.kind == "threads" else over_sizes(sweep)
+    return Charts(
+        rank=(False, 0),
+        name=_sweep_name(sweep),
+        label=sweeps.title(sweep),
+        machine=sweep.machine.name,
+        specs={} if spec is None else {name: spec},
+    )
+
+
+def figures(
+    sections: Iterable[Charts], found: Iterable[Charts], history: Sequence[Shown], *, several: bool
+) -> list[Figure]:
+    """Every figure of the page, in order, of the charts of sections and sweeps in theirs. several: machines."""
+    charts = [*sorted(sections, key=lambda one: one.rank), *found]  # sort keeps the rest in order
+
+    def of(name: str) -> tuple[Plot, ...]:
         return tuple(
-            Plot(name=f"{name}_{_sweep_name(s)}", label=label, description=f"{name}: {label}", spec=spec)
-            for s in of
-            for spec, label in [(make(s), sweeps.title(s) + (f", {s.machine.name}" if several else ""))]
-            if spec is not None
+            Plot(name=f"{name}_{one.name}", label=label, description=f"{name}: {label}", spec=one.specs[name])
+            for one in charts
+            if name in one.specs
+            for label in [one.label + (f", {one.machine}" if several else "")]
         )
 
     return [
@@ -106,7 +136,7 @@ def figures(sections: Sequence[Section], found: Sequence[Sweep], history: Sequen
             name="throughput",
             title="Throughput",
             note="Samples a second in steady state: the bar is the median over trials, the line their range.",
-            plots=by_section(throughput, "throughput"),
+            plots=of("throughput"),
             why="no trial counts",
         ),
         Figure(
@@ -114,7 +144,7 @@ def figures(sections: Sequence[Section], found: Sequence[Sweep], history: Sequen
             title=f"Throughput beside {REFERENCE}",
             note=f"Ratio of samples/s to {REFERENCE} in the same blocks of the same run, with its 95% interval. "
             "The band is a tie (±1%).",
-            plots=by_section(ratios, "ratios"),
+            plots=of("ratios"),
             why=f"no entry has run in the same blocks as {REFERENCE}",
         ),
         Figure(
@@ -122,21 +152,21 @@ def figures(sections: Sequence[Section], found: Sequence[Sweep], history: Sequen
             title="Time of a step over the batch size",
             note="Dots are medians, lines the fit overhead + work × batch size. A dashed rule is where a line of "
             "PyTorch and one of TensorFlow cross; there is one only where both ends of the range are told apart.",
-            plots=by_sweep(over_sizes, "batch", batches),
+            plots=of("batch"),
             why=f"a sweep needs {LEAST_SIZES} batch sizes in one run (`bench run --batch-size`)",
         ),
         Figure(
             name="widths",
             title="Time of a step over the width",
             note="Dots are medians; the width is that of both hidden layers.",
-            plots=by_sweep(over_sizes, "widths", widths),
+            plots=of("widths"),
             why=f"a sweep needs {LEAST_SIZES} widths in one run (`bench run --width`)",
         ),
         Figure(
             name="threads",
             title="Samples a second over threads",
             note="Dots are medians, bars the range; the thin lines are N times the speed of the fewest threads.",
-            plots=by_sweep(over_threads, "threads", threads),
+            plots=of("threads"),
             why="a sweep needs 2 numbers of threads in one run (`bench run --threads`)",
         ),
         Figure(
@@ -144,7 +174,7 @@ def figures(sections: Sequence[Section], found: Sequence[Sweep], history: Sequen
             title="Accuracy over training time",
             note="Test accuracy after each epoch, mean over trials, at the median of the training seconds until then; "
             "evaluation is not counted. The first step, with what is compiled for it, is.",
-            plots=by_section(accuracy, "accuracy"),
+            plots=of("accuracy"),
             why="no trial counts",
         ),
         Figure(
@@ -152,7 +182,7 @@ def figures(sections: Sequence[Section], found: Sequence[Sweep], history: Sequen
             title="Memory",
             note="Resident memory of the process, medians. The whole bar is the peak in training, its dark part what "
             "is resident after the import.",
-            plots=by_section(memory, "memory"),
+            plots=of("memory"),
             why="no trial has its memory",
         ),
         Figure(
@@ -449,10 +479,24 @@ def _who(case: Case) -> Spec:
 
 
 def _data(rows: Iterable[Spec]) -> Any:
+    """The rows as a name, until `_spec` puts them in its place: Altair copies and checks each value it is given."""
     import altair as alt
 
     # Plain also because Vega-Lite writes expressions with these texts, in which a line separator is no character.
-    return alt.Data(values=[{key: _drawn(value) for key, value in row.items()} for row in rows])
+    values = [{key: _drawn(value) for key, value in row.items()} for row in rows]
+    return alt.NamedData(name=json.dumps(values, sort_keys=True))
+
+
+def _with_rows(spec: Any) -> Any:
+    """The document with the rows of `_data` in it."""
+    if isinstance(spec, list):
+        return [_with_rows(one) for one in spec]
+    if not isinstance(spec, dict):
+        return spec
+    made = {key: _with_rows(value) for key, value in spec.items()}
+    if "data" in made:
+        made["data"] = {"values": json.loads(made["data"]["name"])}
+    return made
 
 
 def _drawn(value: Any) -> Any:
@@ -540,7 +584,7 @@ def _spec(chart: Any, *, height: int) -> Spec:
             orient="top", columns=LEGEND_COLUMNS, labelFontSize=12, labelLimit=220, labelColor=INK, symbolOpacity=1
         )
     )
-    return dict(json.loads(json.dumps(made.to_dict(), sort_keys=True)))
+    return dict(_with_rows(json.loads(json.dumps(made.to_dict(), sort_keys=True))))
 
 
 def _safe(text: str) -> str:
@@ -555,14 +599,13 @@ def _section_name(section: Section) -> str:
     )
 
 
-def _section_label(section: Section, *, machine: bool) -> str:
+def _section_label(section: Section) -> str:
     task = section.task
     text = (
         f"{task.name}, batch {task.batch_size}, {units.count(task.epochs, 'epoch')}, "
         f"{units.count(section.threads, 'thread')}"
     )
-    text += "" if section.precision == "ieee" else f", {section.precision}"
-    return text + (f", {section.machine.name}" if machine else "")
+    return text + ("" if section.precision == "ieee" else f", {section.precision}")
 
 
 def _sweep_name(sweep: Sweep) -> str:

@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations, pairwise
 from typing import Any, Literal
 
@@ -63,6 +64,11 @@ class Sweep:
     failures: tuple[Failure, ...]
     records: tuple[Record, ...]
 
+    @cached_property
+    def held(self) -> frozenset[tuple[str, Case]]:
+        """Run and case of its records; of both it holds every block."""
+        return frozenset(_run_of_case(trial) for _, trial in self.records)
+
 
 def find(records: Iterable[Record]) -> list[Sweep]:
     """Every sweep that is shown.
@@ -70,11 +76,20 @@ def find(records: Iterable[Record]) -> list[Sweep]:
     Of several runs of one sweep: the one with the most blocks, the newest among equals (docs/decisions/0004), and each
     further one that has an entry which those before it have not.
     """
+    return [sweep for _, sweep in keyed(records)]
+
+
+def keyed(records: Iterable[Record]) -> list[tuple[Key, Sweep]]:
+    """The sweeps with what they are sorted by. The machine's fingerprint is in it, so each is of one machine."""
     groups: dict[Key, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    known: dict[tuple[Case, str], list[Key]] = {}
     for record in sorted(records, key=lambda r: str(r[0])):
-        for key in _keys(record[1]):
+        of = record[1].case, record[1].machine.fingerprint  # the case holds the task's fingerprint, so all its facts
+        if of not in known:
+            known[of] = _keys(record[1])
+        for key in known[of]:
             groups[key][record[1].placement.run].append(record)
-    return [sweep for key in sorted(groups) for sweep in _shown(key, groups[key])]
+    return [(key, sweep) for key in sorted(groups) for sweep in _shown(key, groups[key])]
 
 
 def _keys(trial: Trial) -> list[Key]:
@@ -181,12 +196,11 @@ def folded(section: Section, sweeps: Iterable[Sweep]) -> bool:
 
 
 def _within(section: Section, sweeps: Iterable[Sweep]) -> bool:
-    inside = {_identity(trial) for sweep in sweeps for _, trial in sweep.records}
-    return all(_identity(trial) in inside for trial in section.trials)
+    return set(map(_run_of_case, section.trials)) <= set().union(*(sweep.held for sweep in sweeps))
 
 
-def _identity(trial: Trial) -> tuple[str, int, Case]:
-    return trial.placement.run, trial.placement.block, trial.case
+def _run_of_case(trial: Trial) -> tuple[str, Case]:
+    return trial.placement.run, trial.case
 
 
 # --- for people ---------------------------------------------------------------------------------------------------

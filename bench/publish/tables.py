@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Record = tuple[Path, Trial]
+Order = tuple[str | bool | int, ...]
 
 REFERENCE = "torch-eager"
 REFERENCE_TEXT = "1 (reference)"
@@ -76,6 +78,16 @@ class Section:
     trials: tuple[Trial, ...]
     best: Mapping[Place, Best]
 
+    @cached_property
+    def like_modes(self) -> "list[Against]":
+        """See the function."""
+        return _like_modes(self)
+
+    @cached_property
+    def best_of(self) -> "list[Against]":
+        """See the function."""
+        return _best_of(self)
+
 
 def sections(records: Iterable[Record]) -> list[Section]:
     """All tables of the records, ordered by task, machine, threads and precision.
@@ -89,10 +101,10 @@ def sections(records: Iterable[Record]) -> list[Section]:
     for record in records:
         case, machine = record[1].case, record[1].machine
         groups[case.fingerprint, machine.fingerprint, case.threads, case.precision].append(record)
-    return sorted((_section(group, best) for group in groups.values()), key=_section_order)
+    return sorted((_section(group, best) for group in groups.values()), key=section_order)
 
 
-def _section_order(section: Section) -> tuple[str | bool | int, ...]:
+def section_order(section: Section) -> Order:
     """By task, as it ships first, then its variants by size; then by machine."""
     task, machine = section.task, section.machine
     variant = (not is_shipped(task), task.batch_size, task.epochs, task.fingerprint)
@@ -185,8 +197,10 @@ def _reference(trial: Trial, cases: dict[CaseKey, list[Record]]) -> list[Trial]:
     found: dict[str, list[Trial]] = {}
     for group in cases.values():
         case = group[0][1].case
+        if case.entry != REFERENCE or case.device != trial.case.device:
+            continue
         of_run = [other for _, other in group if other.placement.run == trial.placement.run]
-        if case.entry == REFERENCE and case.device == trial.case.device and of_run:
+        if of_run:
             found[case.environment] = of_run
     if trial.case.entry != REFERENCE and trial.case.environment in found:
         return found[trial.case.environment]
@@ -240,6 +254,10 @@ class Against:
 
 def like_modes(section: Section) -> list[Against]:
     """Each row beside the first one of its mode and device; modes that only one framework has are left out."""
+    return section.like_modes
+
+
+def _like_modes(section: Section) -> list[Against]:
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in section.rows:
         groups[row.case.device, row.case.mode].append(row)
@@ -257,6 +275,10 @@ def best_of(section: Section) -> list[Against]:
     The fastest is the one with the greatest median of samples/s. Choosing and comparing on the same trials flatters the
     frameworks with many entries, by less than the range of the trials that stands beside it.
     """
+    return section.best_of
+
+
+def _best_of(section: Section) -> list[Against]:
     best: dict[tuple[str, str], Row] = {}
     for row in section.rows:
         key = row.case.device, row.case.framework
@@ -404,9 +426,18 @@ def _bytes(spread: Spread | None, reason: str | None) -> str:
 
 def frame(sections: Iterable[Section]) -> "pd.DataFrame":
     """One row a case, the figures unrounded; units in the names, NaN or None where a figure is not there."""
+    return _frame(line for section in sections for line in lines(section))
+
+
+def _frame(found: Iterable[dict[str, Any]]) -> "pd.DataFrame":
     import pandas as pd  # takes a second, which `bench run` does not have to spend
 
-    return pd.DataFrame([_figures(section, row) for section in sections for row in section.rows])
+    return pd.DataFrame(list(found))
+
+
+def lines(section: Section) -> list[dict[str, Any]]:
+    """The rows that a section has in `frame`."""
+    return [_figures(section, row) for row in section.rows]
 
 
 def _figures(section: Section, row: Row) -> dict[str, Any]:
@@ -472,7 +503,12 @@ def _against_figures(one: Against) -> dict[str, Any]:
 
 def to_csv(sections: Iterable[Section]) -> str:
     """`frame` as CSV; texts are made plain, and no cell can be read as a spreadsheet's formula."""
-    return frame(sections).map(_csv_cell).to_csv(index=False, lineterminator="\n")
+    return csv_of(line for section in sections for line in lines(section))
+
+
+def csv_of(found: Iterable[dict[str, Any]]) -> str:
+    """`lines` of sections as CSV."""
+    return _frame(found).map(_csv_cell).to_csv(index=False, lineterminator="\n")
 
 
 def _csv_cell(value: Any) -> Any:

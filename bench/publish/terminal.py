@@ -2,7 +2,9 @@
 
 import io
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, cast
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -29,30 +31,59 @@ from bench.publish.tables import (
 from bench.record import Trial
 
 PLAIN_WIDTH = 10_000  # a log has no width: one line a case, so that grep finds it whole
+ColourSystem = Literal["auto", "standard", "256", "truecolor", "windows"]  # rich's own words
 VERDICT_STYLES = {"faster": "green", "slower": "yellow"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Of a terminal: what a text for it depends on."""
+
+    width: int
+    colours: ColourSystem | None
+    no_colour: bool
+
+
+def look_of(console: Console) -> Look | None:
+    """None where it is no terminal: there the text is plain."""
+    if not console.is_terminal:
+        return None
+    return Look(
+        width=console.width, colours=cast("ColourSystem | None", console.color_system), no_colour=console.no_color
+    )
 
 
 def print_run(trials: Iterable[Trial], console: Console) -> None:
     """Show the trials of one run."""
-    _print(trials, console)
-
-
-def print_report(trials: Iterable[Trial], console: Console) -> None:
-    """Show every table of the given trials, one run a case."""
-    _print(trials, console)
-
-
-def _print(trials: Iterable[Trial], console: Console) -> None:
     records = [(Path(), trial) for trial in trials]
-    found = sweeps.find(records)
+    found, look = sweeps.find(records), look_of(console)
     shown = [section for section in sections(records) if not sweeps.folded(section, found)]
-    if console.is_terminal:
-        for section in shown:
-            console.print(_framed(section))
-        for sweep in found:
-            console.print(_sweep(sweep, box.SIMPLE_HEAD))
-    else:
-        console.file.write(plain_text(shown, found))
+    texts_of = [*(section_text(section, look) for section in shown), *(sweep_text(sweep, look) for sweep in found)]
+    console.file.write("".join(texts_of) or ("" if look else "\n"))
+
+
+def section_text(section: Section, look: Look | None) -> str:
+    """A section for a terminal; without one, its table without frames, colours or line breaks inside a row."""
+    return _plain(_aligned(section)) if look is None else _seen(_framed(section), look)
+
+
+def sweep_text(sweep: Sweep, look: Look | None) -> str:
+    """A sweep for a terminal, or plain."""
+    return _plain(_sweep(sweep, None)) if look is None else _seen(_sweep(sweep, box.SIMPLE_HEAD), look)
+
+
+def _seen(shown: RenderableType, look: Look) -> str:
+    file = io.StringIO()
+    Console(file=file, width=look.width, color_system=look.colours, no_color=look.no_colour, force_terminal=True).print(
+        shown
+    )
+    return file.getvalue()
+
+
+def _plain(shown: RenderableType) -> str:
+    file = io.StringIO()
+    Console(file=file, width=PLAIN_WIDTH, color_system=None, force_terminal=False, legacy_windows=False).print(shown)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
 def _sweep(sweep: Sweep, frame: box.Box | None) -> RenderableType:
@@ -72,18 +103,12 @@ def _detail(detail: Detail, frame: box.Box | None) -> list[RenderableType]:
     return [*found, *(_text(remark, "dim") for remark in detail.remarks)]
 
 
-def plain_text(shown: Iterable[Section], found: Iterable[Sweep] = ()) -> str:
-    """The tables without frames, colours or line breaks inside a row."""
-    file = io.StringIO()
-    console = Console(file=file, width=PLAIN_WIDTH, color_system=None, force_terminal=False, legacy_windows=False)
-    for section in shown:
-        table = Table(*map(rich_escape, HEADS), box=None, pad_edge=False)
-        for cells in texts(section):
-            table.add_row(*map(_text, cells))
-        console.print(Group(*_title(section), table, *_best(section), *_failures(section), Text("")))
-    for sweep in found:
-        console.print(_sweep(sweep, None))
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+def _aligned(section: Section) -> RenderableType:
+    """A section for a log: a line a case."""
+    table = Table(*map(rich_escape, HEADS), box=None, pad_edge=False)
+    for cells in texts(section):
+        table.add_row(*map(_text, cells))
+    return Group(*_title(section), table, *_best(section), *_failures(section), Text(""))
 
 
 def _framed(section: Section) -> RenderableType:

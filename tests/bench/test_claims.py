@@ -5,7 +5,20 @@ from typing import Any
 
 import pytest
 
-from bench.claims import Claim, ClaimVerdict, Judged, choose, describe, document, headlines, judge, read_claims
+from bench.claims import (
+    Claim,
+    ClaimVerdict,
+    Judged,
+    Seen,
+    choose,
+    describe,
+    document,
+    headlines,
+    judge,
+    judge_seen,
+    read_claims,
+    verdicts,
+)
 from bench.errors import InputError
 from bench.record import Trial
 from bench.studies import STUDIES, find_study
@@ -405,3 +418,16 @@ def test_the_shipped_claims_cover_the_document() -> None:
         for n in (*e.subjects, *(x for pair in e.pairs for x in pair))
     }
     assert asked <= known
+
+
+def test_machines_can_be_judged_one_by_one() -> None:
+    """In whatever order their verdicts come together, they are those of all machines at once."""
+    other = make_machine(fingerprint="machine-1", name="elsewhere")
+    ours, theirs = kept(both(1.5)), kept([t.model_copy(update={"machine": other}) for t in both(0.8)])
+    alone = kept([t for t in both(1.0) if t.case.entry == "torch-eager"])
+    asked = [claim(), claim(name="nobody-measured", e_pairs=[("keras-fit", "jax-jit")])]
+
+    parts = [judge_seen(asked, Seen(of, [])) for of in (theirs, alone, ours)]
+
+    assert judge(asked, [*ours, *theirs], []) == verdicts(asked, parts) == verdicts(asked, parts[::-1])
+    assert ["supported", "refuted", "not measured here"] == [one.verdict for one in verdicts(asked, parts)]

@@ -1,14 +1,17 @@
 """SQL over the trials: what it answers, and what it refuses in one line."""
 
 import json
+import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from bench import store
+from bench.publish import exports
 from bench.studying import keep
 from tests.bench.test_merge import results_of
-from tests.command import bench
+from tests.command import ROOT, bench
 from tests.make import make_study
 
 
@@ -79,3 +82,43 @@ def test_without_results_it_is_one_line(tmp_path: Path) -> None:
     done = bench("query", "SELECT 1", "--results", tmp_path)
 
     assert (2, 1) == (done.returncode, len(done.stderr.splitlines()))
+
+
+def test_exported_files_are_asked_in_place_of_records(results: Path, tmp_path: Path) -> None:
+    """The same answer of one file, twice as many rows of two; nothing else can be read through them."""
+    file, sql = (
+        tmp_path / "trials.parquet",
+        "SELECT entry, count(*) AS n, max(samples_per_second) FROM trials GROUP BY 1",
+    )
+    assert 0 == bench("export", "--format", "parquet", "--results", results, "--output", file).returncode
+
+    asked = bench("query", sql, "--results", results, "--csv").stdout
+    one = bench("query", sql, "--parquet", file, "--csv")
+    two = bench("query", "SELECT count(*) AS n FROM trials", "--parquet", file, "--parquet", file, "--json")
+    other = bench("query", "SELECT * FROM readings", "--parquet", file)
+
+    assert asked == one.stdout
+    assert [{"n": 4}] == json.loads(two.stdout)
+    assert (2, 1) == (other.returncode, len(other.stderr.splitlines()))
+
+
+def test_a_file_that_is_no_export_is_one_line(tmp_path: Path) -> None:
+    """Missing, no Parquet, or of other columns: which file, what is wrong with it, and the remedy."""
+    other, text = tmp_path / "other.parquet", tmp_path / "text.parquet"
+    pd.DataFrame({"run": ["a"], "speed": [1.0]}).to_parquet(other)
+    text.write_text("run,speed")
+    told = {path.name: bench("query", "SELECT 1", "--parquet", path) for path in (other, text, tmp_path / "none")}
+
+    assert [(2, 1)] * 3 == [(done.returncode, len(done.stderr.splitlines())) for done in told.values()]
+    assert "has other columns" in told["other.parquet"].stderr
+    assert "speed" in told["other.parquet"].stderr
+    assert "is no Parquet" in told["text.parquet"].stderr
+    assert "cannot be read" in told["none"].stderr
+
+
+def test_the_document_lists_the_columns_of_readings() -> None:
+    """docs/schema.md, in their order, each with what it says."""
+    document = (ROOT / "docs" / "schema.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \| ", document.partition("### Columns of readings")[2], re.MULTILINE)
+
+    assert list(exports.READING_COLUMNS) == listed

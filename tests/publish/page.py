@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench import claims
 from bench.material import Material, Withdrawn
-from bench.publish import page
+from bench.publish import page, parts
 from bench.publish.tables import Record
 from bench.studying import StudyRecord
 from tests.make import make_record, make_trial
@@ -37,8 +37,11 @@ def make_material(
 
 def files_of(material: Material, results: Path = RESULTS) -> dict[Path, str | bytes]:
     """Every file that the page's module makes."""
-    judged = claims.judge(claims.read_claims(), material.trials, material.studies)
-    return page.files(material, results, judged, [])
+    asked = claims.read_claims()
+    drawn = parts.of_material(
+        material, parts.Asked(results=results, project=results.parent, claims=tuple(asked), page=True)
+    )
+    return page.files(drawn, results, parts.judged_of(asked, drawn), [], material.withdrawn)
 
 
 def page_of(material: Material, results: Path = RESULTS) -> str:

@@ -345,6 +345,28 @@ def test_csv_says_which_run_the_tables_show() -> None:
     assert {("older", False), ("run-0", True)} == set(zip(read["run"], read["shown"], strict=True))
 
 
+def test_what_csv_says_is_shown_is_what_the_tables_show() -> None:
+    """Of several runs, machines, environments, threads and precisions; the records are gone through once."""
+    records = [
+        make_record(make_trial(entry, block, run=run, started_utc=start, threads=threads, environment=label))
+        for entry in ("torch-eager", "numpy")
+        for run, start, blocks in (("a", "2026-01-02T03", 2), ("b", "2026-01-01T03", 2), ("c", "2026-01-03T03", 1))
+        for threads in (1, 2)
+        for label in ("", "older")
+        for block in range(blocks)
+    ]
+    expected = {(trial.placement.run, trial.case) for section in tables.sections(records) for trial in section.trials}
+
+    frame = exports.frame(iter(records))
+
+    assert [(trial.placement.run, trial.case) in expected for _, trial in in_order(records)] == list(frame["shown"])
+
+
+def in_order(records: Sequence[tables.Record]) -> list[tables.Record]:
+    """As the rows of a frame stand."""
+    return sorted(records, key=lambda one: (one[1].started_utc, one[1].placement.run, one[1].placement.block))
+
+
 def test_csv_starts_no_formula() -> None:
     """A reason from a stranger's entry opens in a spreadsheet as text."""
     text = exports.to_csv([make_record(make_trial(status="failed", reason='=cmd|" /C calc"!A0'))])

@@ -21,6 +21,12 @@ def readme(records: list[Record]) -> str:
     return publish.files(records, Path("results"))[Path("results/README.md")]
 
 
+def project_table(records: list[Record]) -> str:
+    """The table for the project's README."""
+    found = markdown.candidate(tables.sections(records), Path())
+    return markdown.project_table([] if found is None else [found])
+
+
 def table_rows(text: str) -> list[list[str]]:
     """Cells of all lines of tables, split at the bars that are not escaped."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
@@ -66,7 +72,7 @@ def test_a_row_links_to_its_records() -> None:
     """Relative to the file that holds the table."""
     records = three_blocks()
 
-    in_results, in_project = readme(records), markdown.project_table(tables.sections(records), Path())
+    in_results, in_project = readme(records), project_table(records)
 
     assert "[raw](raw/2026-01-02/testbox/run-0/)" in in_results
     assert "[raw](results/raw/2026-01-02/testbox/run-0/)" in in_project
@@ -141,7 +147,7 @@ def test_hostile_text_cannot_break_markdown() -> None:
     records = [(Path("results/raw/day/evil/run/block-000.json"), trial) for trial in (good, bad)]
 
     text = readme(records)
-    filled = replace_between_markers(f"{BEGIN}\n{END}\n", markdown.project_table(tables.sections(records), Path()))
+    filled = replace_between_markers(f"{BEGIN}\n{END}\n", project_table(records))
 
     assert len(HEADS) + 1 in {len(rows[0]) for rows in whole_tables(text)}
     assert all(len({len(cells) for cells in rows}) == 1 for rows in whole_tables(text))
@@ -190,7 +196,7 @@ def test_the_project_table_takes_the_section_with_the_most_blocks() -> None:
     """A short run of the same task on other epochs does not take its place."""
     records = [*three_blocks(), make_record(make_trial(task=make_task(epochs=1), run="smoke-1"))]
 
-    text = markdown.fill_readme(f"{BEGIN}\n{END}\n", records, place="README.md")
+    text = markdown.fill_readme(f"{BEGIN}\n{END}\n", project_table(records), place="README.md")
 
     assert "3 blocks" in text
     assert "smoke-1" not in text
@@ -198,7 +204,7 @@ def test_the_project_table_takes_the_section_with_the_most_blocks() -> None:
 
 def test_without_results_the_project_table_says_so() -> None:
     """And how to make some."""
-    actual = markdown.project_table([], Path())
+    actual = markdown.project_table([])
 
     assert actual == "No results of the task mlp yet; make some with `make bench`."
 
@@ -227,7 +233,7 @@ def test_the_project_table_is_of_the_tasks_own_size() -> None:
     records = [*three_blocks()]
     records += [make_record(make_trial(block=block, task=make_task(batch_size=256), run="more")) for block in range(9)]
 
-    text = markdown.fill_readme(f"{BEGIN}\n{END}\n", records, place="README.md")
+    text = markdown.fill_readme(f"{BEGIN}\n{END}\n", project_table(records), place="README.md")
 
     assert "batch 64" in text
     assert "batch 256" not in text
@@ -238,7 +244,7 @@ def test_the_project_table_is_of_the_task_as_it_ships() -> None:
     """A newer and larger run of fewer epochs does not take its place, and the titles tell them apart."""
     shipped = [make_record(make_trial(block=block, task=load_task("mlp"))) for block in range(3)]
     shorter = [make_record(make_trial(block=block, run="more")) for block in range(9)]
-    text = markdown.fill_readme(f"{BEGIN}\n{END}\n", [*shipped, *shorter], place="README.md")
+    text = markdown.fill_readme(f"{BEGIN}\n{END}\n", project_table([*shipped, *shorter]), place="README.md")
 
     assert "## mlp on Example CPU 9000, 2 threads\n" in text
     assert "3 epochs" not in text

@@ -23,7 +23,11 @@ DIGITS = 1e-5  # a chart has six digits
 
 def figures_of(records: list[Record]) -> dict[str, Figure]:
     """Every figure of the records, by its name."""
-    return {f.name: f for f in plots.figures(tables.sections(records), sweeps.find(records), [])}
+    found = sweeps.find(records)
+    shown = [section for section in tables.sections(records) if section.rows and not sweeps.folded(section, found)]
+    several = len({trial.machine.fingerprint for _, trial in records}) > 1
+    made = plots.figures(map(plots.of_section, shown), map(plots.of_sweep, found), [], several=several)
+    return {figure.name: figure for figure in made}
 
 
 def values_of(plot: Plot) -> list[dict[str, Any]]:
@@ -124,9 +128,9 @@ def test_threads_show_what_as_many_would_reach() -> None:
 def test_the_history_shows_each_runs_ratio() -> None:
     """As the kept lines have it; a series of one run has no plot and says so."""
     one = make_shown([0.0, 0.1, 0.2], [])
-    none = next(f for f in plots.figures([], [], [make_shown([0.0], [])]) if f.name == "history")
+    none = next(f for f in plots.figures([], [], [make_shown([0.0], [])], several=False) if f.name == "history")
 
-    figure = next(f for f in plots.figures([], [], [one]) if f.name == "history")
+    figure = next(f for f in plots.figures([], [], [one], several=False) if f.name == "history")
 
     assert [1.0, 1.1052, 1.2214] == [round(r["ratio"], 4) for r in values_of(figure.plots[0])]
     assert ((), True) == (none.plots, "needs two runs" in none.why)
@@ -161,7 +165,7 @@ def test_entries_of_one_framework_have_shapes_of_their_own() -> None:
 
 def test_a_figure_without_data_is_not_drawn_and_says_why() -> None:
     """Of no records at all: every one of them."""
-    found = plots.figures([], [], [])
+    found = plots.figures([], [], [], several=False)
 
     assert [] == [f.name for f in found if f.plots or not f.why]
 
