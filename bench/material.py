@@ -155,7 +155,7 @@ def _by_machine(found: Iterable[tuple[Path, R]]) -> dict[str, list[tuple[Path, R
     return groups
 
 
-def _left(found: Iterable[tuple[Path, T]], gone: set[Path]) -> list[tuple[Path, T]]:
+def _left(found: Iterable[tuple[Path, T]], gone: Collection[Path]) -> list[tuple[Path, T]]:
     return [(path, value) for path, value in found if path not in gone]
 
 

@@ -216,7 +216,8 @@ def machine_folders(results: Path) -> list[str]:
 def files(results: Path, pattern: str, machines: Sequence[str] | None = None) -> list[Path]:
     """Files in the folders of runs, in order; of the named machines' folders alone, where some are named."""
     places = ["*"] if machines is None else [glob.escape(machine) for machine in machines]
-    return sorted(path for place in places for path in raw_folder(results).glob(f"*/{place}/*/{pattern}"))
+    found = (path for place in places for path in raw_folder(results).glob(f"*/{place}/*/{pattern}"))
+    return sorted(found, key=str)  # as paths they take five times as long to compare
 
 
 def no_record(results: Path) -> InputError:

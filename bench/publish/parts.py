@@ -247,4 +247,5 @@ def judged_of(claims: Sequence[Claim], parts: Iterable[Part]) -> list[Judged]:
 
 def printed(parts: Sequence[Part]) -> str:
     """The tables as a terminal shows them."""
-    return "".join(one.printed for one in (*sections_of(parts), *sweeps_of(parts)))
+    texts = [*(one.printed for one in sections_of(parts)), *(one.printed for one in sweeps_of(parts))]
+    return "".join(texts)

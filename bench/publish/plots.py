@@ -13,6 +13,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -201,8 +202,6 @@ def figures(
 
 def throughput(section: Section) -> Spec | None:
     """Bars of medians with the range of the trials."""
-    import altair as alt
-
     rows = [
         {
             **_who(row.case),
@@ -218,20 +217,25 @@ def throughput(section: Section) -> Spec | None:
     if not rows:
         return None
     rows.sort(key=lambda row: -row["median"])
-    y = alt.Y("entry:N", sort=[row["entry"] for row in rows], title=None)
+    return _filled(_throughput(), rows, height=_row_height(rows))
+
+
+@cache
+def _throughput() -> Spec:
+    import altair as alt
+
+    y = alt.Y("entry:N", sort=_order(), title=None)
     tooltip = [alt.Tooltip("entry:N"), alt.Tooltip("told:N", title="samples/s")]
-    base = alt.Chart(_data(rows))
+    base = alt.Chart(_data())
     bars = base.mark_bar(height={"band": 0.62}).encode(
-        y=y, x=alt.X("median:Q", title="samples/s", axis=_axis("~s")), color=_colour(rows), tooltip=tooltip
+        y=y, x=alt.X("median:Q", title="samples/s", axis=_axis("~s")), color=_colour(), tooltip=tooltip
     )
     ranges = base.mark_rule(strokeWidth=2, color=INK).encode(y=y, x="least:Q", x2="greatest:Q", tooltip=tooltip)
-    return _spec(alt.layer(bars, ranges), height=_row_height(rows))
+    return _spec(alt.layer(bars, ranges))
 
 
 def ratios(section: Section) -> Spec | None:
     """Ratios to the reference with their intervals, on a logarithmic axis."""
-    import altair as alt
-
     rows = [
         {
             **_who(row.case),
@@ -248,22 +252,27 @@ def ratios(section: Section) -> Spec | None:
     if not rows:
         return None
     rows.sort(key=lambda row: -row["ratio"])
-    y = alt.Y("entry:N", sort=[row["entry"] for row in rows], title=None)
+    band = [{"low": math.exp(-TIE_BAND), "high": math.exp(TIE_BAND)}]
+    return _filled(_ratios(), rows, height=_row_height(rows), beside=band)
+
+
+@cache
+def _ratios() -> Spec:
+    import altair as alt
+
+    y = alt.Y("entry:N", sort=_order(), title=None)
     scale = alt.Scale(type="log", nice=False, padding=12)
     x = alt.X("ratio:Q", title=f"times the samples/s of {REFERENCE}", scale=scale, axis=_axis("~g"))
     tooltip = [alt.Tooltip("entry:N"), alt.Tooltip("told:N", title="ratio"), alt.Tooltip("verdict:N")]
-    base = alt.Chart(_data(rows))
-    band = [{"low": math.exp(-TIE_BAND), "high": math.exp(TIE_BAND)}]
-    tie = alt.Chart(_data(band)).mark_rect(opacity=0.25, color=OTHER_COLOUR).encode(x="low:Q", x2="high:Q")
-    intervals = base.mark_rule(strokeWidth=2).encode(y=y, x="low:Q", x2="high:Q", color=_colour(rows), tooltip=tooltip)
-    points = base.mark_point(filled=True, size=64, opacity=1).encode(y=y, x=x, color=_colour(rows), tooltip=tooltip)
-    return _spec(alt.layer(tie, intervals, points), height=_row_height(rows))
+    base = alt.Chart(_data())
+    tie = alt.Chart(_data("beside")).mark_rect(opacity=0.25, color=OTHER_COLOUR).encode(x="low:Q", x2="high:Q")
+    intervals = base.mark_rule(strokeWidth=2).encode(y=y, x="low:Q", x2="high:Q", color=_colour(), tooltip=tooltip)
+    points = base.mark_point(filled=True, size=64, opacity=1).encode(y=y, x=x, color=_colour(), tooltip=tooltip)
+    return _spec(alt.layer(tie, intervals, points))
 
 
 def over_sizes(sweep: Sweep) -> Spec | None:
     """Times of a step over batch sizes or widths, with fitted lines and where PyTorch and TensorFlow cross."""
-    import altair as alt
-
     batch = sweep.kind == "batch-size"
     if len(sweep.points) < LEAST_SIZES:
         return None
@@ -287,29 +296,35 @@ def over_sizes(sweep: Sweep) -> Spec | None:
         for one in (sweeps.crossovers(sweep) if batch else [])
         if one.at is not None and {one.a.framework, one.b.framework} == {"torch", "tensorflow"}
     ]
+    template = _over_sizes(batch=batch, lines=bool(lines), crossings=bool(crossings))
+    return _filled(template, points, height=320, ticks=sweep.points, lines=lines, beside=crossings)
+
+
+@cache
+def _over_sizes(*, batch: bool, lines: bool, crossings: bool) -> Spec:
+    import altair as alt
+
     log = alt.Scale(type="log", nice=False, padding=10)
-    ticks = alt.Axis(values=list(sweep.points), format="d", grid=False)
+    ticks = alt.Axis(values=_later("ticks"), format="d", grid=False)
     x = alt.X("size:Q", title="batch size" if batch else "width of the hidden layers", scale=log, axis=ticks)
     y = alt.Y("micro:Q", title="µs a step", scale=log, axis=_axis(",.0f"))
-    colour, shape = _entry_colour(points), _shape(points)
+    colour, shape = _entry_colour(), _shape()
     tooltip = [alt.Tooltip("entry:N"), alt.Tooltip("size:Q", title="size"), alt.Tooltip("told:N", title="step")]
-    base = alt.Chart(_data(points))
+    base = alt.Chart(_data())
     layers: list[alt.Chart] = []
     if crossings:
-        rules = alt.Chart(_data(crossings)).mark_rule(strokeDash=[4, 4], color=OTHER_COLOUR)
+        rules = alt.Chart(_data("beside")).mark_rule(strokeDash=[4, 4], color=OTHER_COLOUR)
         layers.append(rules.encode(x="size:Q", tooltip=alt.Tooltip("told:N", title="crossover")))
-    drawn = alt.Chart(_data(lines)) if lines else base
+    drawn = alt.Chart(_data("lines")) if lines else base
     layers.append(drawn.mark_line(strokeWidth=1.5).encode(x=x, y=y, color=colour, detail="entry:N"))
     layers.append(
         base.mark_point(filled=True, size=55, opacity=1).encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip)
     )
-    return _spec(alt.layer(*layers), height=320)
+    return _spec(alt.layer(*layers))
 
 
 def over_threads(sweep: Sweep) -> Spec | None:
     """Rates over threads beside what as many times the speed of the fewest would be."""
-    import altair as alt
-
     rows: list[Spec] = []
     for one in sweep.entries:
         known = sorted(one.efficiencies, key=lambda seen: seen.threads)
@@ -325,35 +340,37 @@ def over_threads(sweep: Sweep) -> Spec | None:
                     "told": units.rate_spread(seen.rate),
                 }
             )
-    if not rows:
-        return None
+    return _filled(_over_threads(), rows, height=300, ticks=sweep.points) if rows else None
+
+
+@cache
+def _over_threads() -> Spec:
+    import altair as alt
+
     x = alt.X(
         "threads:Q",
         title="threads",
         scale=alt.Scale(padding=16, nice=False, zero=False),
-        axis=alt.Axis(values=list(sweep.points), format="d", grid=False),
+        axis=alt.Axis(values=_later("ticks"), format="d", grid=False),
     )
     y = alt.Y("median:Q", title="samples/s", axis=_axis("~s"))
-    colour = _entry_colour(rows)
+    colour = _entry_colour()
     tooltip = [alt.Tooltip("entry:N"), alt.Tooltip("threads:Q"), alt.Tooltip("told:N", title="samples/s")]
-    base = alt.Chart(_data(rows))
+    base = alt.Chart(_data())
     return _spec(
         alt.layer(
             base.mark_line(strokeWidth=1, opacity=0.45).encode(x=x, y="ideal:Q", color=colour, detail="entry:N"),
             base.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, detail="entry:N"),
             base.mark_rule(strokeWidth=1.5).encode(x=x, y="least:Q", y2="greatest:Q", color=colour),
             base.mark_point(filled=True, size=60, opacity=1).encode(
-                x=x, y=y, color=colour, shape=_shape(rows), tooltip=tooltip
+                x=x, y=y, color=colour, shape=_shape(), tooltip=tooltip
             ),
-        ),
-        height=300,
+        )
     )
 
 
 def accuracy(section: Section) -> Spec | None:
     """Test accuracy after each epoch over the seconds of training until then."""
-    import altair as alt
-
     rows: list[Spec] = []
     for row in section.rows:
         courses = [_course(trial) for trial in row.trials if counts(trial)]
@@ -365,8 +382,13 @@ def accuracy(section: Section) -> Spec | None:
                 rows.append(
                     {**_who(row.case), "seconds": at.median, "accuracy": reached, "epoch": epoch + 1, "told": told}
                 )
-    if not rows:
-        return None
+    return _filled(_accuracy(), rows, height=340) if rows else None
+
+
+@cache
+def _accuracy() -> Spec:
+    import altair as alt
+
     x = alt.X(
         "seconds:Q",
         title="seconds of training",
@@ -377,18 +399,17 @@ def accuracy(section: Section) -> Spec | None:
         "accuracy:Q", title="test accuracy", scale=alt.Scale(zero=False), axis=alt.Axis(format=".1%", tickCount=6)
     )
     tooltip = [alt.Tooltip("entry:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("told:N", title="reached")]
-    base = alt.Chart(_data(rows))
+    base = alt.Chart(_data())
     order = alt.Order("epoch:Q")
     return _spec(
         alt.layer(
             base.mark_line(strokeWidth=1.5, opacity=0.8).encode(
-                x=x, y=y, color=_entry_colour(rows), detail="entry:N", order=order
+                x=x, y=y, color=_entry_colour(), detail="entry:N", order=order
             ),
             base.mark_point(filled=True, size=40, opacity=1).encode(
-                x=x, y=y, color=_entry_colour(rows), shape=_shape(rows), tooltip=tooltip
+                x=x, y=y, color=_entry_colour(), shape=_shape(), tooltip=tooltip
             ),
-        ),
-        height=340,
+        )
     )
 
 
@@ -401,8 +422,6 @@ def _course(trial: Trial) -> list[tuple[float, float]]:
 
 def memory(section: Section) -> Spec | None:
     """Bars of the peak in training, what the import took marked in them."""
-    import altair as alt
-
     rows: list[Spec] = []
     for row in section.rows:
         peak, imported = row.summary.peak_training_bytes, row.summary.after_import
@@ -416,26 +435,28 @@ def memory(section: Section) -> Spec | None:
                     "told": f"{units.mebibytes(peak.median)}, after import {units.mebibytes(resident)}",
                 }
             )
-    if not rows:
-        return None
     rows.sort(key=lambda row: row["peak"])
-    y = alt.Y("entry:N", sort=[row["entry"] for row in rows], title=None)
+    return _filled(_memory(), rows, height=_row_height(rows)) if rows else None
+
+
+@cache
+def _memory() -> Spec:
+    import altair as alt
+
+    y = alt.Y("entry:N", sort=_order(), title=None)
     x = alt.X("peak:Q", title="MiB", axis=_axis(",d"))
     tooltip = [alt.Tooltip("entry:N"), alt.Tooltip("told:N", title="peak")]
-    base = alt.Chart(_data(rows))
+    base = alt.Chart(_data())
     return _spec(
         alt.layer(
-            base.mark_bar(height={"band": 0.62}, opacity=0.45).encode(y=y, x=x, color=_colour(rows), tooltip=tooltip),
-            base.mark_bar(height={"band": 0.62}).encode(y=y, x="import:Q", color=_colour(rows), tooltip=tooltip),
-        ),
-        height=_row_height(rows),
+            base.mark_bar(height={"band": 0.62}, opacity=0.45).encode(y=y, x=x, color=_colour(), tooltip=tooltip),
+            base.mark_bar(height={"band": 0.62}).encode(y=y, x="import:Q", color=_colour(), tooltip=tooltip),
+        )
     )
 
 
 def _history(one: Shown) -> Plot:
     """Ratios of a series over its runs, its changes as rules."""
-    import altair as alt
-
     series, rows = one.series, []
     for index, point in enumerate(series.points):
         half = half_width(point.standard_error * math.sqrt(point.line.n), point.line.n)
@@ -450,24 +471,38 @@ def _history(one: Shown) -> Plot:
             }
         )
     changes = [{"run": f"{change.index + 1}", "told": f"{100 * (change.ratio - 1):+.1f} %"} for change in one.changes]
-    x = alt.X("run:O", title="run", sort=[row["run"] for row in rows], axis=alt.Axis(labelAngle=0))
-    y = alt.Y("ratio:Q", title=escape.plain(f"times {series.reference}"), scale=alt.Scale(zero=False), axis=_axis("~g"))
-    tooltip = [alt.Tooltip("commit:N"), alt.Tooltip("ratio:Q", format=".4")]
-    base = alt.Chart(_data(rows))
-    layers = [
-        base.mark_rule(strokeWidth=1.5).encode(x=x, y="low:Q", y2="high:Q", color=_colour(rows)),
-        base.mark_point(filled=True, size=50, opacity=1).encode(x=x, y=y, color=_colour(rows), tooltip=tooltip),
-    ]
-    if changes:
-        rules = alt.Chart(_data(changes)).mark_rule(strokeDash=[4, 4], color=OTHER_COLOUR)
-        layers.insert(0, rules.encode(x=x, tooltip=alt.Tooltip("told:N", title="change")))
     label = history_title(series)
     return Plot(
         name=f"history-page_{series.key}",
         label=label,
         description=f"history: {label}",
-        spec=_spec(alt.layer(*layers), height=260),
+        spec=_filled(
+            _over_runs(changes=bool(changes)),
+            rows,
+            height=260,
+            ticks=[row["run"] for row in rows],
+            title=escape.plain(f"times {series.reference}"),
+            beside=changes,
+        ),
     )
+
+
+@cache
+def _over_runs(*, changes: bool) -> Spec:
+    import altair as alt
+
+    x = alt.X("run:O", title="run", sort=_later("ticks"), axis=alt.Axis(labelAngle=0))
+    y = alt.Y("ratio:Q", title=_later("title")[0], scale=alt.Scale(zero=False), axis=_axis("~g"))
+    tooltip = [alt.Tooltip("commit:N"), alt.Tooltip("ratio:Q", format=".4")]
+    base = alt.Chart(_data())
+    layers = [
+        base.mark_rule(strokeWidth=1.5).encode(x=x, y="low:Q", y2="high:Q", color=_colour()),
+        base.mark_point(filled=True, size=50, opacity=1).encode(x=x, y=y, color=_colour(), tooltip=tooltip),
+    ]
+    if changes:
+        rules = alt.Chart(_data("beside")).mark_rule(strokeDash=[4, 4], color=OTHER_COLOUR)
+        layers.insert(0, rules.encode(x=x, tooltip=alt.Tooltip("told:N", title="change")))
+    return _spec(alt.layer(*layers))
 
 
 # --- what charts share --------------------------------------------------------------------------------------------
@@ -478,25 +513,55 @@ def _who(case: Case) -> Spec:
     return {"entry": escape.plain(entry_text(case)), "framework": escape.plain(framework)}
 
 
-def _data(rows: Iterable[Spec]) -> Any:
-    """The rows as a name, until `_spec` puts them in its place: Altair copies and checks each value it is given."""
+# A chart's form is made once, by Altair, which checks it against Vega-Lite's schema: to do so for every chart would be
+# most of a report's time. Where a value is to stand, the form has a name.
+
+
+def _later(name: str) -> list[str]:
+    """A list that `_filled` puts in; its only element is the place of a single value."""
+    return [f"@{name}@"]
+
+
+def _data(name: str = "rows") -> Any:
     import altair as alt
 
-    # Plain also because Vega-Lite writes expressions with these texts, in which a line separator is no character.
-    values = [{key: _drawn(value) for key, value in row.items()} for row in rows]
-    return alt.NamedData(name=json.dumps(values, sort_keys=True))
+    return alt.NamedData(name=_later(name)[0])
 
 
-def _with_rows(spec: Any) -> Any:
-    """The document with the rows of `_data` in it."""
-    if isinstance(spec, list):
-        return [_with_rows(one) for one in spec]
-    if not isinstance(spec, dict):
-        return spec
-    made = {key: _with_rows(value) for key, value in spec.items()}
-    if "data" in made:
-        made["data"] = {"values": json.loads(made["data"]["name"])}
-    return made
+def _order() -> list[str]:
+    """The entries in the order of the rows."""
+    return _later("order")
+
+
+def _filled(form: Spec, rows: Sequence[Spec], *, height: int, **values: Any) -> Spec:
+    """The form with these rows, and what follows from them, in its places. values: of its further places."""
+    found: dict[str, Any] = {
+        "rows": rows,
+        "order": [row["entry"] for row in rows],
+        **_frameworks(rows),
+        **_of_entries(rows),
+        **values,
+    }
+    places = {_later(name)[0]: value for name, value in found.items()}
+    return dict(_put_in(form, places)) | {"height": height}
+
+
+def _put_in(form: Any, places: dict[str, Any]) -> Any:
+    if isinstance(form, dict):
+        made = {key: _put_in(value, places) for key, value in form.items()}
+        if "data" in made:
+            made["data"] = {"values": _plain(places[form["data"]["name"]])}
+        return made
+    if isinstance(form, list):
+        if len(form) == 1 and isinstance(form[0], str) and form[0] in places:
+            return list(places[form[0]])
+        return [_put_in(value, places) for value in form]
+    return places.get(form, form) if isinstance(form, str) else form
+
+
+def _plain(rows: Iterable[Spec]) -> list[Spec]:
+    """Plain also because Vega-Lite writes expressions with these texts, in which a line separator is no character."""
+    return [{key: _drawn(row[key]) for key in sorted(row)} for row in rows]
 
 
 def _drawn(value: Any) -> Any:
@@ -512,39 +577,48 @@ def _axis(form: str) -> Any:
     return alt.Axis(format=form, tickCount=6)
 
 
-def _colour(rows: Iterable[Spec]) -> Any:
+def _colour() -> Any:
     """The frameworks that are there, in the order of COLOURS, others in grey behind them."""
     import altair as alt
 
+    scale = alt.Scale(domain=_later("frameworks"), range=_later("colours"))
+    return alt.Color("framework:N", scale=scale, title=None)
+
+
+def _frameworks(rows: Iterable[Spec]) -> dict[str, list[str]]:
     there = {row["framework"] for row in rows}
     known = [name for name in COLOURS if name in there]
     domain = known + sorted(there - set(known))
-    colours = [COLOURS.get(name, OTHER_COLOUR) for name in domain]
-    return alt.Color("framework:N", scale=alt.Scale(domain=domain, range=colours), title=None)
+    return {"frameworks": domain, "colours": [COLOURS.get(name, OTHER_COLOUR) for name in domain]}
 
 
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 
 
-def _shape(rows: Iterable[Spec]) -> Any:
+def _shape() -> Any:
     """A shape for each entry, counted anew in each framework, whose colour tells it from the others'."""
     import altair as alt
 
-    shapes: dict[str, str] = {}
-    counted: dict[str, int] = defaultdict(int)
-    for framework, entry in _entries(rows):
-        shapes[entry] = _SHAPES[counted[framework] % len(_SHAPES)]
-        counted[framework] += 1
-    return alt.Shape("entry:N", scale=alt.Scale(domain=list(shapes), range=list(shapes.values())), title=None)
+    return alt.Shape("entry:N", scale=alt.Scale(domain=_later("entries"), range=_later("shapes")), title=None)
 
 
-def _entry_colour(rows: Iterable[Spec]) -> Any:
+def _entry_colour() -> Any:
     """The framework's colour for each entry: with `_shape` it makes one legend."""
     import altair as alt
 
-    colours = {entry: COLOURS.get(framework, OTHER_COLOUR) for framework, entry in _entries(rows)}
-    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
+    scale = alt.Scale(domain=_later("entries"), range=_later("entry_colours"))
     return alt.Color("entry:N", scale=scale, title=None, legend=alt.Legend(orient="bottom"))
+
+
+def _of_entries(rows: Iterable[Spec]) -> dict[str, list[str]]:
+    colours: dict[str, str] = {}
+    shapes: dict[str, str] = {}
+    counted: dict[str, int] = defaultdict(int)
+    for framework, entry in _entries(rows):
+        colours[entry] = COLOURS.get(framework, OTHER_COLOUR)
+        shapes[entry] = _SHAPES[counted[framework] % len(_SHAPES)]
+        counted[framework] += 1
+    return {"entries": list(colours), "entry_colours": list(colours.values()), "shapes": list(shapes.values())}
 
 
 def _entries(rows: Iterable[Spec]) -> list[tuple[str, str]]:
@@ -558,13 +632,11 @@ def _row_height(rows: Sequence[Spec]) -> int:
     return 24 * len(rows) + 8
 
 
-def _spec(chart: Any, *, height: int) -> Spec:
-    """The chart as a document, its keys in order, its data in it; as wide as its place."""
+def _spec(chart: Any) -> Spec:
+    """The chart as a document, its keys in order, its places empty; as wide as its place."""
     import altair as alt
 
-    made = chart.properties(
-        width="container", height=height, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
-    )
+    made = chart.properties(width="container", height=1, autosize=alt.AutoSizeParams(type="fit-x", contains="padding"))
     made = (
         made.configure(font=FONT, background="transparent")
         .configure_view(stroke=None)
@@ -584,7 +656,7 @@ def _spec(chart: Any, *, height: int) -> Spec:
             orient="top", columns=LEGEND_COLUMNS, labelFontSize=12, labelLimit=220, labelColor=INK, symbolOpacity=1
         )
     )
-    return dict(_with_rows(json.loads(json.dumps(made.to_dict(), sort_keys=True))))
+    return dict(json.loads(json.dumps(made.to_dict(), sort_keys=True)))
 
 
 def _safe(text: str) -> str:

@@ -1,14 +1,16 @@
 """Trials -> tables that fit a terminal of 80 columns; plain aligned lines, one a case, where it is no terminal."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape as rich_escape
+from rich.markup import render
 from rich.table import Table
 from rich.text import Text
 
@@ -30,7 +32,6 @@ from bench.publish.tables import (
 )
 from bench.record import Trial
 
-PLAIN_WIDTH = 10_000  # a log has no width: one line a case, so that grep finds it whole
 ColourSystem = Literal["auto", "standard", "256", "truecolor", "windows"]  # rich's own words
 VERDICT_STYLES = {"faster": "green", "slower": "yellow"}
 
@@ -80,13 +81,36 @@ def _seen(shown: RenderableType, look: Look) -> str:
     return file.getvalue()
 
 
-def _plain(shown: RenderableType) -> str:
-    file = io.StringIO()
-    Console(file=file, width=PLAIN_WIDTH, color_system=None, force_terminal=False, legacy_windows=False).print(shown)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+def _plain(shown: Group) -> str:
+    """Without frames, colours or line breaks inside a row: a log has no width, and grep finds a case whole.
+
+    Written out, as rich takes a millisecond for each cell.
+    """
+    lines: list[str] = []
+    for one in shown.renderables:
+        if isinstance(one, Table):
+            lines += _columns([[_words(cell) for cell in (column.header, *column.cells)] for column in one.columns])
+        elif isinstance(one, Group):
+            lines.append(_plain(one).removesuffix("\n"))
+        else:
+            lines.append(_words(one))
+    return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def _sweep(sweep: Sweep, frame: box.Box | None) -> RenderableType:
+def _words(cell: RenderableType) -> str:
+    return cell.plain if isinstance(cell, Text) else render(str(cell)).plain
+
+
+def _columns(columns: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of cells under each other, two spaces between the columns."""
+    widths = [max(map(cell_len, column)) for column in columns]
+    return [
+        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        for row in zip(*columns, strict=True)
+    ]
+
+
+def _sweep(sweep: Sweep, frame: box.Box | None) -> Group:
     parts = [part for detail in sweeps.details(sweep) for part in _detail(detail, frame)]
     return Group(_text(sweeps.title(sweep), "bold"), *parts, *_failed(sweep.failures), Text(""))
 
@@ -103,7 +127,7 @@ def _detail(detail: Detail, frame: box.Box | None) -> list[RenderableType]:
     return [*found, *(_text(remark, "dim") for remark in detail.remarks)]
 
 
-def _aligned(section: Section) -> RenderableType:
+def _aligned(section: Section) -> Group:
     """A section for a log: a line a case."""
     table = Table(*map(rich_escape, HEADS), box=None, pad_edge=False)
     for cells in texts(section):
