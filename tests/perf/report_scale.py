@@ -9,6 +9,7 @@ there are records, which repeats the export of the most records under other name
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -32,8 +33,9 @@ from tests.perf import synthetic
 
 Found = dict[str, Any]
 
-SAMPLE_SECONDS = 0.05  # between two looks at the memory of a command's processes
+SAMPLE_SECONDS = 0.1  # between two looks at the memory of a command's processes
 POINTS = 50  # runs of each series of a history
+JOBS = 2  # of a report
 SQL = (
     "SELECT entry, batch_size, count(*) AS n, median(samples_per_second) AS rate "
     "FROM trials WHERE shown GROUP BY ALL ORDER BY ALL"
@@ -41,7 +43,7 @@ SQL = (
 
 
 def run(*command: object) -> Found:
-    """Seconds of a command, and the most that all of its processes together were seen to hold resident.
+    """Seconds of a command, those of all its processors, and the most that its processes were seen to hold together.
 
     Pages that several processes share are counted in each, so the figure is an upper bound; what lies between two looks
     may be missed, so the kernel's own peak of the largest process stands beside it.
@@ -59,24 +61,19 @@ def run(*command: object) -> Found:
         sys.exit(f"{' '.join(map(str, command))}: ended with status {process.returncode}")
     return {
         "seconds": round(time.monotonic() - started, 2),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),  # of its processes, once they have ended, as well
         "peak_bytes_of_all": peak,
         "peak_bytes_of_the_largest": usage.ru_maxrss * 1024,
     }
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all that descend from it, as /proc tells."""
-    children: dict[int, list[int]] = defaultdict(list)
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:  # it has ended meanwhile
-                continue
-            children[parent].append(int(entry.name))
+    """A process and all that descend from it, as far as they live."""
     found = [pid]
     for one in found:
-        found += children[one]
+        for thread in Path(f"/proc/{one}/task").glob("*/children"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                found += map(int, thread.read_text().split())
     return found
 
 
@@ -127,7 +124,7 @@ def kept_by_git(folder: Path, count: int) -> Found:
 def reported(folder: Path, count: int) -> Found:
     """Every file of a report, and the tables for a terminal."""
     del count
-    seen = bench("report", "--results", folder, "--readme", folder / "PROJECT.md")
+    seen = bench("report", "--results", folder, "--readme", folder / "PROJECT.md", "--jobs", JOBS)
     made = {path.name: path.stat().st_size for path in folder.glob("*.*") if path.suffix in (".md", ".html")}
     return seen | {"bytes_of": made}
 
@@ -283,14 +280,14 @@ def tables(document: Found) -> str:
         ("`bench export --format parquet`", lambda one: _run(one["export"], one["records"])),
         ("its file", lambda one: _mib(one["export"]["bytes"])),
         ("a row of it", lambda one: _each(one, one["export"]["bytes"])),
-        ("`bench query --parquet`", lambda one: f"{one['query-parquet']['seconds']:.1f} s"),
+        ("`bench query --parquet`", lambda one: _seconds(one["query-parquet"])),
         (
             "git: add and commit",
             lambda one: f"{one['git']['seconds_of']['add'] + one['git']['seconds_of']['commit']:.1f} s",
         ),
         ("git: packed", lambda one: _mib(one["git"]["bytes"])),
         ("git: status", lambda one: f"{one['git']['seconds_of']['status']:.2f} s"),
-        ("`bench history --show` of as many lines", lambda one: f"{one['history']['seconds']:.1f} s"),
+        ("`bench history --show` of as many lines", lambda one: _seconds(one["history"])),
         ("those lines", lambda one: _mib(one["history"]["bytes"])),
     ]
     heads = [f"{one['records']:,} records" for one in seen]
@@ -303,7 +300,7 @@ def tables(document: Found) -> str:
             "|---|---|---|---|",
         ]
         lines += [
-            f"| {one['rows']:,} | {_mib(one['bytes'])} | {one['query']['seconds']:.1f} s "
+            f"| {one['rows']:,} | {_mib(one['bytes'])} | {_seconds(one['query'])} "
             f"| {_mib(one['query']['peak_bytes_of_all'])} |"
             for one in document["repeated"]
         ]
@@ -326,7 +323,11 @@ def _each(one: Found, size: int) -> str:
 
 
 def _run(of: Found, records: int) -> str:
-    return f"{of['seconds']:.1f} s ({1000 * of['seconds'] / records:.2f} ms a record)"
+    return f"{_seconds(of)}, {1000 * of['cpu_seconds'] / records:.2f} ms a record"
+
+
+def _seconds(of: Found) -> str:
+    return f"{of['seconds']:.1f} s, of processors {of['cpu_seconds']:.1f} s"
 
 
 def main() -> None:
@@ -354,6 +355,8 @@ def main() -> None:
         "machine": read_machine().model_dump(mode="json"),
         "source": read_source(ROOT).model_dump(mode="json"),
         "created_utc": started.isoformat(timespec="seconds"),
+        "load_average": [round(load, 1) for load in os.getloadavg()],  # of the last 1, 5, 15 minutes, at the end
+        "cores": sorted(os.sched_getaffinity(0)),
     }
     print(tables(document))
     if given.json is not None:
