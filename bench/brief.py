@@ -13,7 +13,6 @@ from typing import Any, TypeVar, cast
 from bench.record import (
     Ceiling,
     Certificate,
-    Check,
     Epoch,
     Figure,
     Gpu,
@@ -21,7 +20,6 @@ from bench.record import (
     Measurements,
     Memory,
     Part,
-    Product,
     Readings,
     Series,
     Surroundings,
@@ -40,23 +38,28 @@ _NO_NAMES: set[str] = set()
 def _made(kind: type[T], values: dict[str, Any]) -> T:
     """A value of these fields alone, not validated: they come out of a validated one. A fast `model_construct`."""
     one = kind.__new__(kind)
-    object.__setattr__(one, "__dict__", values)
-    return _bare(one)
+    object.__setattr__(one, "__pydantic_extra__", None)
+    object.__setattr__(one, "__pydantic_private__", None)
+    return _thin(one, values)
 
 
 def _bare(value: T) -> T:
     """The value without its own set of names."""
     object.__setattr__(value, "__pydantic_fields_set__", _NO_NAMES)
-    object.__setattr__(value, "__pydantic_extra__", None)
-    object.__setattr__(value, "__pydantic_private__", None)
     return value
+
+
+def _thin(value: T, values: dict[str, Any]) -> T:
+    """The value with these fields alone. It is used up: to make another would take three times as long."""
+    object.__setattr__(value, "__dict__", values)
+    return _bare(value)
 
 
 _NO_ENERGY = _made(Surroundings, {"energy_joules": None})
 
 
 class Briefer:
-    """Makes records brief, and keeps once what they share. One a reading of records."""
+    """Makes records brief, and keeps once what they share. One a reading of records; what is given is used up."""
 
     def __init__(self) -> None:
         self._known: dict[Hashable, Any] = {}
@@ -65,8 +68,8 @@ class Briefer:
     def trial(self, trial: Trial) -> Trial:
         """Everything that tables, plots, claims and the page read of a trial."""
         check, versions = trial.check, trial.versions
-        return _made(
-            Trial,
+        return _thin(
+            trial,
             {
                 "placement": _bare(trial.placement),
                 "case": self._once(trial.case),
@@ -77,8 +80,8 @@ class Briefer:
                 "started_utc": trial.started_utc,
                 "measurements": self._measurements(trial.measurements) if trial.measurements else None,
                 "check": check
-                and _made(
-                    Check,
+                and _thin(
+                    check,
                     {
                         "verdict": sys.intern(check.verdict),
                         "largest_deviation": check.largest_deviation,
@@ -129,8 +132,8 @@ class Briefer:
 
     def _measurements(self, measured: Measurements) -> Measurements:
         reasons = self._known.setdefault(("reasons", *measured.reasons.items()), measured.reasons)
-        return _made(
-            Measurements,
+        return _thin(
+            measured,
             {
                 "import_seconds": measured.import_seconds,
                 "build_seconds": measured.build_seconds,
@@ -147,8 +150,8 @@ class Briefer:
         )
 
     def _memory(self, memory: Memory) -> Memory:
-        return _made(
-            Memory,
+        return _thin(
+            memory,
             {
                 "after_import": memory.after_import and _bare(memory.after_import),
                 "after_build": memory.after_build and _bare(memory.after_build),
@@ -165,9 +168,9 @@ class Briefer:
         return cast(Figure, self._once(figure)) if figure.value is None else _bare(figure)
 
     def _ceiling(self, ceiling: Ceiling) -> Ceiling:
-        products = [_made(Product, {"what": self._once(p.what), "seconds": p.seconds}) for p in ceiling.products]
-        return _made(
-            Ceiling,
+        products = [_thin(p, {"what": self._once(p.what), "seconds": p.seconds}) for p in ceiling.products]
+        return _thin(
+            ceiling,
             {
                 "products": products,
                 "flops_per_second": self._figure(ceiling.flops_per_second),
@@ -210,9 +213,9 @@ def _epoch(epoch: Epoch) -> Epoch:
     seen = epoch.surroundings
     if seen is not None:
         joules = seen.energy_joules
-        seen = _NO_ENERGY if joules is None else _made(Surroundings, {"energy_joules": joules})
-    return _made(
-        Epoch,
+        seen = _NO_ENERGY if joules is None else _thin(seen, {"energy_joules": joules})
+    return _thin(
+        epoch,
         {
             "window_seconds": epoch.window_seconds,
             "window_steps": epoch.window_steps,

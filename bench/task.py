@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import tomllib
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -171,9 +171,7 @@ class Task(Spec):
 
         Keys that are None are left out, so that a new optional key does not orphan the results of older tasks.
         """
-        facts = self.model_dump(mode="json", exclude={"name", "title"}, exclude_none=True)
-        canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return _fingerprint(self)
 
     def changed(self, **changes: Any) -> "Task":
         """A task with other values, validated anew (model_copy would not). Raises InputError."""
@@ -189,6 +187,13 @@ class Task(Spec):
         layers = (self.layers[0], *[width] * (len(self.layers) - 2), self.layers[-1])
         title = f"{'-'.join(map(str, layers))}, otherwise as {self.name}"
         return self.changed(layers=layers, name=f"{self.name}-w{width}", title=title)
+
+
+@lru_cache(maxsize=1024)  # each record of a task asks for it
+def _fingerprint(task: Task) -> str:
+    facts = task.model_dump(mode="json", exclude={"name", "title"}, exclude_none=True)
+    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 @cache
