@@ -327,7 +327,9 @@ def _run(of: Found, records: int) -> str:
 
 
 def _seconds(of: Found) -> str:
-    return f"{of['seconds']:.1f} s, of processors {of['cpu_seconds']:.1f} s"
+    """On the wall, where that was measured, and of processors."""
+    wall = "" if of["seconds"] is None else f"{of['seconds']:.1f} s, "
+    return f"{wall}of processors {of['cpu_seconds']:.1f} s"
 
 
 def main() -> None:
