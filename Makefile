@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python -m
 PROFILE ?= quick
 .DEFAULT_GOAL := help
 
-.PHONY: help setup setup-cuda bench publish report test test-slow lint format generate overhead sensors speed mutations bench-steps clean
+.PHONY: help setup setup-cuda bench publish report test test-slow test-cluster lint format generate overhead sensors speed mutations bench-steps clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ setup: $(STAMP) ## Make .venv with all that is needed; does nothing the second t
 $(STAMP): pyproject.toml constraints.txt bench/__init__.py
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[torch,tensorflow,keras,jax,sklearn,export,report,dev]'
+	$(RUN) pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[torch,tensorflow,keras,jax,sklearn,export,report,cluster,dev]'
 	@touch $@
 
 # PyTorch and TensorFlow bring libraries of two CUDA releases, and one overwrites files of the other: each gets its own.
@@ -36,11 +36,14 @@ report: setup ## Make the page, plots and tables in results/, and the README's, 
 publish: report ## The same as report: all that results/ shows is made of results/raw
 
 test: setup ## Run the tests, but for the slow ones
-	$(RUN) pytest -n 2 --dist worksteal -m "not serial and not slow"
+	$(RUN) pytest -n 2 --dist worksteal -m "not serial and not slow and not cluster"
 	$(RUN) pytest -m "serial and not slow"
 
 test-slow: setup ## Run the tests that take half a minute or more each: gates, mutations, the documents' examples
 	$(RUN) pytest -n 2 --dist worksteal -m slow
+
+test-cluster: setup ## Run plans on a Slurm of one node; skipped where it is not installed (tests/cluster/slurm install)
+	$(RUN) pytest -m cluster -rs tests/cluster
 
 lint: setup ## ruff, mypy --strict, and that generated files are up to date
 	$(RUN) ruff check .

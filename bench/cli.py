@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,9 +21,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from bench import __version__, plan, publish, record, runner, store
+from bench import __version__, cluster, plan, planning, publish, record, runner, store
 from bench.certificate import LIMITS
 from bench.commands.claims import claims_
+from bench.commands.cluster import read_executor
 from bench.commands.common import (
     ROOT,
     JsonOption,
@@ -59,6 +61,8 @@ from bench.probes.source import read_source
 from bench.record import Case, Certificate, Plan, Trial
 from bench.studying import StudyRecord
 from bench.task import load_task, shipped_tasks
+
+_NODES = 8  # for an example of what a plan takes on several, where nothing says how many there are
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # Typer carries its own click and exports only leaves
 
@@ -163,8 +167,9 @@ def _new_plan(
     sensors: bool,
     target: str | None,
     against: str | None,
+    nodes: bool,
 ) -> Plan:
-    """Flags -> Plan. Raises InputError for each value that makes no sense."""
+    """Flags -> Plan. nodes: of a cluster run it, not this machine. Raises InputError for values that make no sense."""
     if profile not in plan.PROFILES:
         raise InputError(f"--profile {profile!r}: no such profile; take one of {', '.join(plan.PROFILES)}")
     chosen = plan.PROFILES[profile]
@@ -186,7 +191,10 @@ def _new_plan(
             raise InputError(f"--device {device!r}: no such device; take cpu or cuda")
     for count in threads or ():
         check_at_least("--threads", count, 1)
-        runner.worker_cores(count)
+        if not nodes:
+            runner.worker_cores(count)
+    if nodes and gpu is not None:
+        raise InputError("--gpu: names a card of this machine; on a cluster ask for one by --gres, such as gpu:1")
     for precision in precisions or ():
         if precision not in ("ieee", "tf32"):
             raise InputError(f"--matmul {precision!r}: no such precision; take ieee or tf32")
@@ -212,7 +220,7 @@ def _new_plan(
             "threads": list(dict.fromkeys(threads or [1])),
             "precisions": list(dict.fromkeys(precisions or ["ieee"])),
             "interpreters": read_interpreters(pythons or [], config),
-            "gpu": _card(gpu, wanted="cuda" in (devices or [])),
+            "gpu": None if nodes else _card(gpu, wanted="cuda" in (devices or [])),
             "sensors": sensors,
             "target": width,
             "against": reference,
@@ -278,15 +286,28 @@ _WHAT = (
 )
 
 
-def _resumed(results: Path, wanted: Plan | None, seed: int | None) -> tuple[Path, Plan]:
-    """The newest run with trials missing that does what is wanted (None: whatever it does). Raises InputError."""
+def _resumed(
+    results: Path, wanted: Plan | None, seed: int | None, asked: cluster.Executor | None
+) -> tuple[Path, Plan, cluster.Executor | None]:
+    """The newest run with trials missing that does what is wanted (None: whatever it does), and who started its jobs.
+
+    asked: of an executor's runs alone. Raises InputError.
+    """
     machine, source = read_machine().fingerprint, read_source(ROOT).sha256
     for folder, found in reversed(store.runs(results)):
-        same = wanted is None or all(getattr(found, name) == getattr(wanted, name) for name in _WHAT)
-        if not same or (seed is not None and found.seed != seed) or not runner.remaining(found, folder):
+        if cluster.is_part(folder):
             continue
-        check_begun_here(folder, found, machine=machine, source=source)
-        return folder, found
+        begun = cluster.executor_of(folder)
+        same = wanted is None or all(getattr(found, name) == getattr(wanted, name) for name in _WHAT)
+        if asked is not None and (begun is None or begun.name != asked.name):
+            same = False
+        if not same or (seed is not None and found.seed != seed):
+            continue
+        if not (cluster.todo(found, folder) if begun else runner.remaining(found, folder)):
+            continue
+        on_nodes = begun is not None and begun.name == "slurm"  # it may be gone on with from any machine
+        check_begun_here(folder, found, machine=found.machine_fingerprint if on_nodes else machine, source=source)
+        return folder, found, begun
     raise InputError(f"--resume: {results} holds no unfinished run of this plan; leave --resume out to start one")
 
 
@@ -315,12 +336,27 @@ def run(
         str | None, typer.Option(help="Run blocks until each ratio is known so well, such as 1%; --blocks is the cap.")
     ] = None,
     against: Annotated[str | None, typer.Option(help="The entry that --precision takes ratios to.")] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="slurm: a job a block on a cluster's nodes; local: the same on this machine.")
+    ] = None,
+    executor_config: Annotated[Path | None, typer.Option(help="A TOML file of what Slurm is told of a job.")] = None,
+    partition: Annotated[str | None, typer.Option(help="Of Slurm, as sbatch takes it.")] = None,
+    constraint: Annotated[str | None, typer.Option(help="Features of the nodes, as sbatch takes them.")] = None,
+    exclusive: Annotated[
+        bool | None, typer.Option("--exclusive/--no-exclusive", help="A node to a job alone; exclusive by default.")
+    ] = None,
+    gres: Annotated[str | None, typer.Option(help="Such as gpu:1, as sbatch takes it.")] = None,
     results: ResultsOption = Path("results"),
     resume: Annotated[bool, typer.Option("--resume", help="Run what is missing of the newest unfinished run.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its estimated time.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, its time, and a precision's cost.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Plan, run and record trials, then compare them."""
+    team = read_executor(
+        executor, executor_config, partition=partition, constraint=constraint, exclusive=exclusive, gres=gres
+    )
     flags = (
         *(profile, task, entry, device, threads, batch_size, blocks, epochs, time_limit, memory_limit),
         *(width, matmul, python, config, gpu, None if sensors else False, precision, against),
@@ -347,18 +383,23 @@ def run(
             sensors=sensors,
             target=precision,
             against=against,
+            nodes=executor == "slurm",
         )
     folder: Path | None = None
     if resume:
-        folder, chosen = _resumed(results, wanted, seed)
+        folder, chosen, begun = _resumed(results, wanted, seed, team)
+        team = team or begun
     else:
         assert wanted is not None
         chosen = wanted
-    estimator = Estimator(results, read_machine().fingerprint)
+    estimator = Estimator(results, read_machine().fingerprint, nodes=team is not None and team.name == "slurm")
     if dry_run:
-        _print_plan(chosen, folder, estimator, as_json=as_json)
+        _print_plan(chosen, folder, team, estimator, as_json=as_json)
         return
     check_data()
+    if team is not None:
+        _run_on_cluster(chosen, folder, team, results, as_json=as_json)
+        return
     with store.locked(results):
         machine = read_machine()
         store.refuse_stub(results, machine.gpu_driver)
@@ -373,6 +414,18 @@ def run(
         trials = _run_with_progress(chosen, folder, estimator, machine)
         seconds = time.monotonic() - started
     everything = [trial for _, trial in store.read_run(folder)]
+    _show(chosen, everything, as_json=as_json)
+    note(f"records: {folder}")
+    if trials and not certified:  # a resumed run has certificates of another day's time
+        inside = sum(trial.worker_seconds for trial in trials)
+        inside += sum(made.worker_seconds for made in store.read_certificates_of(folder))
+        if inside > 0:  # else no worker was started
+            note(f"{seconds:.0f} s, of which outside the workers: {1 - inside / seconds:.1%}")
+    _leave_if_spoilt(trials, everything)
+
+
+def _show(chosen: Plan, everything: list[Trial], *, as_json: bool) -> None:
+    """The trials of a run, and whether its target was reached."""
     if as_json:
         out(json.dumps([trial.model_dump(mode="json") for trial in everything]))
     else:
@@ -382,28 +435,92 @@ def run(
         seen = widths(everything, blocks=blocks, against=chosen.against)
         met = bool(seen) and all(one.reached(chosen.target) for one in seen)
         note(f"target {'reached' if met else 'not reached'} after {_width_text(chosen, everything, blocks)}")
-    note(f"records: {folder}")
-    if trials and not certified:  # a resumed run has certificates of another day's time
-        inside = sum(trial.worker_seconds for trial in trials)
-        inside += sum(made.worker_seconds for made in store.read_certificates_of(folder))
-        if inside > 0:  # else no worker was started
-            note(f"{seconds:.0f} s, of which outside the workers: {1 - inside / seconds:.1%}")
-    spoilt = any(runner.disproved(trial) or trial.status in record.FAILURES for trial in trials)
-    if spoilt or not any(trial.status == "ok" for trial in everything):
+
+
+def _leave_if_spoilt(trials: list[Trial], everything: list[Trial]) -> None:
+    """Exit 3 where one of the trials failed or was lost, or none of all is of use."""
+    bad = {*record.FAILURES, "lost"}
+    if any(runner.disproved(trial) or trial.status in bad for trial in trials):
+        raise typer.Exit(3)
+    if not any(trial.status == "ok" for trial in everything):
         raise typer.Exit(3)
 
 
-def _print_plan(chosen: Plan, folder: Path | None, estimator: Estimator, *, as_json: bool) -> None:
-    """What a run would do, and how long it would take."""
-    todo = (
-        runner.remaining(chosen, folder)
-        if folder
-        else [(b, i, c) for b in range(chosen.blocks) for i, c in enumerate(plan.block_order(chosen, b))]
-    )
+def _run_on_cluster(chosen: Plan, folder: Path | None, team: cluster.Executor, results: Path, *, as_json: bool) -> None:
+    """Run what is missing by jobs, a line a trial as its record comes in. The lock is held on this side."""
+    cluster.check_available(team)
+    done: list[Trial] = []
+    with store.locked(results):
+        begun = folder is not None
+        if folder is None:
+            machine = read_machine().name
+            cluster.keep(store.run_folder(results, chosen.created_utc, machine, chosen.run), team)
+            folder = store.create_run(results, chosen, machine)
+        total = sum(cluster.missing(chosen, folder).values())
+
+        def after(trial: Trial) -> None:
+            done.append(trial)
+            note(f"[{len(done)}/{total}] {trial.machine.name}  {_describe(trial)}")
+
+        try:
+            cluster.run(chosen, folder, team, after=after, say=note)
+        except InputError:
+            if not begun and not done:
+                cluster.discard(folder)
+            raise
+        except KeyboardInterrupt:
+            kept = sum(trial.status != "lost" for trial in done)
+            raise _Interrupted(f"{kept} of {total} trials are kept; go on with `bench run --resume`") from None
+    everything = cluster.trials_of(folder)
+    _show(chosen, everything, as_json=as_json)
+    for one in cluster.folders(folder):
+        note(f"records: {one}")
+    if lacking := cluster.todo(chosen, folder):
+        note(f"{len(lacking)} blocks are not whole; `bench run --resume` submits what they lack")
+        raise typer.Exit(3)
+    _leave_if_spoilt(done, everything)
+
+
+def _print_plan(
+    chosen: Plan, folder: Path | None, team: cluster.Executor | None, estimator: Estimator, *, as_json: bool
+) -> None:
+    """What a run would do, how long it would take, and what a precision would."""
+    if folder is None:
+        todo = [(b, i, c) for b in range(chosen.blocks) for i, c in enumerate(plan.block_order(chosen, b))]
+    elif team is None:
+        todo = runner.remaining(chosen, folder)
+    else:
+        todo = cluster.remaining(chosen, folder)
     seconds = _estimate(chosen, folder, estimator, todo)
+    cases = plan.cases(chosen)
+    needed = planning.need(
+        estimator.trials, cases, machine=estimator.machine, against=chosen.against, target=chosen.target
+    )
+    most = team.slurm.at_once if team and team.slurm.at_once else _NODES
+
+    def costs(blocks: int) -> list[planning.Cost]:
+        return [
+            planning.cost(
+                blocks,
+                block_seconds=sum(estimator.seconds(case, plan.task_of(chosen, case)) for case in cases),
+                certificate_seconds=sum(map(estimator.certificate_seconds, cases)),
+                nodes=nodes,
+            )
+            for nodes in dict.fromkeys((1, most))
+        ]
+
+    of_plan = costs(len({block for block, _, _ in todo}))
+    of_precision = [] if needed.blocks is None else costs(needed.blocks)
     if as_json:
         listed = [{"block": b, "position": p, "case": c.model_dump(mode="json")} for b, p, c in todo]
-        out(json.dumps({"trials": listed, "estimated_seconds": round(seconds), "basis": estimator.basis}, indent=1))
+        document = {
+            "trials": listed,
+            "estimated_seconds": round(seconds),
+            "basis": estimator.basis,
+            "costs": [asdict(one) for one in of_plan],
+            "precision": asdict(needed) | {"costs": [asdict(one) for one in of_precision]},
+        }
+        out(json.dumps(document, indent=1))
         return
     table = Table(
         "block", "task", "entry", "device", "threads", "batch", title=f"{len(todo)} trials, seed {chosen.seed}"
@@ -412,6 +529,8 @@ def _print_plan(chosen: Plan, folder: Path | None, estimator: Estimator, *, as_j
         table.add_row(str(block), case.task, case.entry, case.device, str(case.threads), str(case.batch_size))
     stdout().print(table)
     out(f"about {seconds / 60:.1f} min ({estimator.basis})")
+    out(publish.terminal.costs_text(of_plan))
+    out(publish.terminal.need_text(needed, of_precision))
 
 
 def _estimate(chosen: Plan, folder: Path | None, estimator: Estimator, todo: list[tuple[int, int, Case]]) -> float:

@@ -4,6 +4,7 @@ import statistics
 from pathlib import Path
 
 from bench import store
+from bench.cluster import machine_of_nodes
 from bench.errors import InputError
 from bench.record import Case, Trial
 from bench.task import Task
@@ -19,21 +20,27 @@ _GUESSED_CERTIFICATE_SECONDS = 20.0
 
 
 class Estimator:
-    """Seconds a trial, from the records of this machine where there are some, else guessed."""
+    """Seconds a trial, from the records of one machine where there are some, else guessed.
 
-    def __init__(self, results: Path, machine_fingerprint: str) -> None:
+    machine: its fingerprint. trials: every earlier one, of all machines. nodes: a cluster's are meant: the machine is
+    that of the newest record that a job on Slurm made, where there is one, else the given one.
+    """
+
+    def __init__(self, results: Path, machine_fingerprint: str, *, nodes: bool = False) -> None:
         self._known: dict[_Key, list[float]] = {}
         try:
             found = store.read_trials(results)
             known = [certificate for _, certificate in store.newest_certificates(results)]
         except InputError:  # no results yet; a broken record is the report's to complain of, not a reason not to run
             found, known = [], []
+        self.trials = [trial for _, trial in found]
+        self.machine = (machine_of_nodes(found) if nodes else None) or machine_fingerprint
         self._certified: dict[_Key, float] = {}
         for _, trial in found:
-            if trial.machine.fingerprint == machine_fingerprint and trial.worker_seconds > 0:
+            if trial.machine.fingerprint == self.machine and trial.worker_seconds > 0:
                 self.learn(trial)
         for certificate in known:
-            if certificate.machine.fingerprint == machine_fingerprint:
+            if certificate.machine.fingerprint == self.machine:
                 self._certified[self._key(certificate.case)] = certificate.worker_seconds
         self.basis = "from earlier records" if self._known else "guessed, as no earlier record tells"
 
@@ -42,7 +49,9 @@ class Estimator:
         return case.fingerprint, case.entry, case.device, case.threads
 
     def learn(self, trial: Trial) -> None:
-        """Take a finished trial into account."""
+        """Take a finished trial into account; how long a lost one would have taken is not known."""
+        if trial.status == "lost":
+            return
         self._known.setdefault(self._key(trial.case), []).append(trial.worker_seconds)
 
     def certificate_seconds(self, case: Case) -> float:

@@ -146,7 +146,7 @@ def points(
 ) -> list[Point]:
     """Every point of a measure: a name of TRIAL_MEASURES, or study/reading. Raises InputError on any other.
 
-    Trials that do not count give none, but to "failed", which is about all that were tried and not refused.
+    Trials that do not count give none, but to "failed", which is about all that were tried, not refused, and not lost.
     """
     known: _Known = {}
     if "/" in measure:
@@ -160,7 +160,7 @@ def points(
     return [
         _of_trial(path, trial, wanted, known)
         for path, trial in trials
-        if (trial.status != "refused" if measure == "failed" else counts(trial))
+        if (trial.status not in ("refused", "lost") if measure == "failed" else counts(trial))
     ]
 
 

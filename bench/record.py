@@ -23,8 +23,9 @@ Count = Annotated[int, Field(ge=0)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-Status = Literal["ok", "refused", "failed", "crashed", "out-of-memory", "timed-out", "broken-output"]
+Status = Literal["ok", "refused", "failed", "crashed", "out-of-memory", "timed-out", "broken-output", "lost"]
 FAILURES: frozenset[Status] = frozenset({"failed", "crashed", "out-of-memory", "timed-out", "broken-output"})
+# "lost" is none of them: the cluster ended the job, which says nothing of the entry, and the trial is run again.
 Readings = list[Finite | None]  # one for each sample of a series; null where that sample could not be had
 
 
@@ -380,7 +381,7 @@ class Trial(Value):
     status: Status
     reason: str | None
     started_utc: str
-    worker_seconds: Seconds  # the life of the process as the runner saw it
+    worker_seconds: Seconds  # the life of the process as the runner saw it; of a lost one until its end was noticed
     measurements: Measurements | None
     check: Check | None
     certificate: Proof | None

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,7 +50,7 @@ from bench.record import (
 from bench.task import Task
 
 # Every variable that a BLAS or a framework of ours takes its number of threads from.
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _STDERR_KEPT = 4000
 
 
@@ -92,7 +92,7 @@ def worker_environment(threads: int, *, python: str = sys.executable, gpu: str |
 
     gpu: the UUID of the one card; None hides all of them, for what finds a card may take memory of it.
     """
-    changes = dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    changes = dict.fromkeys(THREAD_VARIABLES, str(threads))
     return {**environment_of(python), **changes, "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": gpu or ""}
 
 
@@ -378,7 +378,7 @@ def run_trial(plan: Plan, case: Case, *, block: int, position: int, proof: Proof
             load_before=load,
             memory_limit_bytes=plan.memory_limit_bytes,
             time_limit_seconds=plan.time_limit_seconds,
-            environment={name: environment[name] for name in _THREAD_VARIABLES},
+            environment={name: environment[name] for name in THREAD_VARIABLES},
             sensors=plan.sensors,
         ),
         gpu=card,
@@ -405,13 +405,16 @@ def disproved(trial: Trial) -> bool:
     )
 
 
-def remaining(plan: Plan, folder: Path) -> list[tuple[int, int, Case]]:
-    """(block, position, case) of every trial of the plan that has no record yet, in order; none once it may stop."""
-    if plan.target is not None and stopped(plan, folder) is not None:
+def remaining(plan: Plan, folder: Path, blocks: Sequence[int] | None = None) -> list[tuple[int, int, Case]]:
+    """(block, position, case) of every trial of the plan that has no record yet, in order; none once it may stop.
+
+    blocks: of these alone, whether or not it may stop.
+    """
+    if blocks is None and plan.target is not None and stopped(plan, folder) is not None:
         return []
     return [
         (block, position, case)
-        for block in range(plan.blocks)
+        for block in (range(plan.blocks) if blocks is None else blocks)
         for position, case in enumerate(block_order(plan, block))
         if not store.has_trial(folder, case, block)
     ]
@@ -421,7 +424,7 @@ def stopped(plan: Plan, folder: Path) -> int | None:
     """The number of blocks after which a run with a target width may stop; None where it is not there yet."""
     if plan.target is None:
         return None
-    trials = [trial for _, trial in store.read_run(folder)]
+    trials = [trial for _, trial in store.read_run(folder) if trial.status != "lost"]
     held = Counter(trial.placement.block for trial in trials)
     size = len(cases(plan))
     complete = next(block for block in range(plan.blocks + 1) if held[block] < size)
@@ -437,7 +440,10 @@ def proof_for(plan: Plan, case: Case, folder: Path, where: Where) -> Proof:
     certificate = make_certificate(
         case, task_of(plan, case), entry=entry_of(plan, case), bounds=bounds, where=where.of(plan, case)
     )
-    return store.write_certificate(folder, certificate)
+    try:
+        return store.write_certificate(folder, certificate)
+    except store.NameTaken:  # by another node of this kind, meanwhile: one proof for all
+        return store.proof_of(path)
 
 
 def run_plan(
@@ -445,16 +451,17 @@ def run_plan(
     folder: Path,
     where: Where,
     *,
+    blocks: Sequence[int] | None = None,
     before: Callable[[int, Case], None] = lambda _block, _case: None,
     after: Callable[[Trial], None] = lambda _trial: None,
 ) -> None:
-    """Run what is missing of a plan and keep each record as soon as its trial ends.
+    """Run what is missing of a plan, or of these blocks of it, and keep each record as soon as its trial ends.
 
     A case is certified once, right before its first trial. Raises KeyboardInterrupt on Ctrl-C, with the worker ended
     and every finished trial kept, and store.NoSpace before or after a trial for which the disk has no room.
     """
-    for block, position, case in remaining(plan, folder):
-        if position == 0 and block in looks(plan.blocks) and stopped(plan, folder) is not None:
+    for block, position, case in remaining(plan, folder, blocks):
+        if blocks is None and position == 0 and block in looks(plan.blocks) and stopped(plan, folder) is not None:
             return
         store.check_space(folder)
         before(block, case)

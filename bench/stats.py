@@ -390,16 +390,24 @@ def blocks_to_decide(mean: float, sd: float, *, band: float = TIE_BAND) -> int |
     The least n >= 2 with t(95%, n - 1) * sd / sqrt(n) < | |mean| - band |. Assumes that mean and sd stay as they are:
     a plan, no promise. None above 10,000 blocks: the ratio lies on the edge of the band.
     """
-    distance = abs(abs(mean) - band)
+    return blocks_below(sd, abs(abs(mean) - band))
+
+
+def blocks_below(sd: float, width: float, *, confidence: float = CONFIDENCE) -> int | None:
+    """The least n >= 2 of blocks whose interval's half-width is below `width`; None where above 10,000.
+
+    sd: of the log differences of blocks, assumed to stay as it is.
+    """
     low, high = 1, 2  # the half-width falls with n: double, then halve the gap
-    while high <= MOST_BLOCKS and half_width(sd, high) >= distance:
+    while high <= MOST_BLOCKS and half_width(sd, high, confidence=confidence) >= width:
         low, high = high, 2 * high
     high = min(high, MOST_BLOCKS)
-    if half_width(sd, high) >= distance:
+    if half_width(sd, high, confidence=confidence) >= width:
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if half_width(sd, middle) >= distance else (low, middle)
+        enough = half_width(sd, middle, confidence=confidence) < width
+        low, high = (low, middle) if enough else (middle, high)
     return high
 
 

@@ -7,6 +7,7 @@ import glob
 import hashlib
 import os
 import re
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,10 @@ _DRIVER_NUMBER = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+)?")  # 580.95.05; the stub
 
 class NoSpace(InputError):
     """The disk is full; what was written before is whole."""
+
+
+class NameTaken(InputError):
+    """A record of this name is there already."""
 
 
 def raw_folder(results: Path) -> Path:
@@ -52,10 +57,11 @@ def certificate_file(case: Case) -> str:
 def write_once(path: Path, text: str | bytes) -> None:
     """Write a new file whole: to a temporary name, to the disk, then link it to its name. Text is written as UTF-8.
 
-    Raises InputError where the name is taken already or the folder refuses, NoSpace on a full disk. Either leaves no
-    part of a file behind.
+    Raises NameTaken where the name is taken already, InputError where the folder refuses, NoSpace on a full disk. None
+    leaves a part of a file behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Nodes of a cluster share the folder, and two of them may have one process id.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -72,7 +78,7 @@ def write_once(path: Path, text: str | bytes) -> None:
         finally:
             os.close(folder)
     except FileExistsError:
-        raise InputError(f"{path}: exists already, and a record is never rewritten; take another --results") from None
+        raise NameTaken(f"{path}: exists already, and a record is never rewritten; take another --results") from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise NoSpace(
@@ -126,6 +132,21 @@ def run_folder(results: Path, created_utc: str, machine_name: str, run: str) -> 
     return raw_folder(results) / created_utc[:10] / machine_name / run
 
 
+def join_run(results: Path, plan: Plan, machine_name: str) -> Path:
+    """The folder of a run on a machine, made with its plan where no other node of that kind has done so.
+
+    Raises InputError where it holds another plan.
+    """
+    folder = run_folder(results, plan.created_utc, machine_name, plan.run)
+    path = folder / PLAN_FILE
+    if not path.exists():
+        with contextlib.suppress(NameTaken):
+            return create_run(results, plan, machine_name)
+    if read_value(Plan, path) != plan:
+        raise InputError(f"{path}: is another plan than the one that was submitted; take another --results")
+    return folder
+
+
 def create_run(results: Path, plan: Plan, machine_name: str) -> Path:
     """Make the folder of a new run, with its plan in it."""
     folder = run_folder(results, plan.created_utc, machine_name, plan.run)
@@ -141,12 +162,20 @@ def write_trial(folder: Path, trial: Trial) -> Path:
     return path
 
 
-def write_findings(folder: Path, findings: list[dict[str, Any]]) -> Path:
+def write_lost(folder: Path, trial: Trial, job: str) -> Path:
+    """Keep the record of a trial whose job was ended under it, beside where its repetition goes; returns its file."""
+    path = folder / trial_file(trial.case, trial.placement.block).replace(".json", f"_lost-{_safe(job)}.json")
+    write_once(path, trial.to_json())
+    return path
+
+
+def write_findings(folder: Path, findings: list[dict[str, Any]], name: str = "") -> Path:
     """Keep what the doctor found before a run's trials; each time that a run is taken up again has findings of its own.
 
-    Returns the file: doctor-YYYYMMDDTHHMMSS.json.
+    name: tells apart what is found at one time, such as by the nodes of a cluster. Returns the file:
+    doctor-YYYYMMDDTHHMMSS.json.
     """
-    path = folder / f"doctor-{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
+    path = folder / f"doctor-{datetime.now(UTC):%Y%m%dT%H%M%S}{name}.json"
     write_once(path, compact_json(findings))
     return path
 

@@ -14,6 +14,7 @@ from rich.markup import render
 from rich.table import Table
 from rich.text import Text
 
+from bench.planning import Cost, Need
 from bench.publish import escape, sweeps, units
 from bench.publish.details import Detail
 from bench.publish.sweeps import Sweep
@@ -61,6 +62,32 @@ def print_run(trials: Iterable[Trial], console: Console) -> None:
     shown = [section for section in sections(records) if not sweeps.folded(section, found)]
     texts_of = [*(section_text(section, look) for section in shown), *(sweep_text(sweep, look) for sweep in found)]
     console.file.write("".join(texts_of) or ("" if look else "\n"))
+
+
+def costs_text(costs: Iterable[Cost]) -> str:
+    """What blocks cost on one node and on several, a line."""
+    return "as jobs of a block each: " + "; ".join(map(_cost_text, costs))
+
+
+def _cost_text(cost: Cost) -> str:
+    return f"{_hours(cost.seconds / 3600)} on {units.count(cost.nodes, 'node')} ({cost.node_hours:.2g} node hours)"
+
+
+def _hours(hours: float) -> str:
+    if hours < 1:
+        return f"{60 * hours:.1f} min"
+    return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
+
+
+def need_text(needed: Need, costs: Iterable[Cost]) -> str:
+    """What a precision needs, a line; or why it cannot be told."""
+    target = f"a half-width of {100 * needed.target:.3g}% on every ratio"
+    if needed.blocks is None:
+        return f"{target}: not known ({needed.reason})"
+    assert needed.widest is not None
+    widest = needed.widest
+    why = f"{widest.entry} / {widest.reference} varies by {widest.sd:.2%} in {widest.pairs} blocks of {widest.run}"
+    return f"{target} needs about {needed.blocks} blocks ({why}): " + "; ".join(map(_cost_text, costs))
 
 
 def section_text(section: Section, look: Look | None) -> str:

@@ -152,6 +152,10 @@ def test_a_dry_run_prints_the_plan_and_its_time_and_writes_nothing(tmp_path: Pat
     assert [0, 0, 0, 1, 1, 1] == [trial["block"] for trial in found["trials"]]
     assert found["estimated_seconds"] > 0
     assert "guessed" in found["basis"]
+    assert [1, 8] == [cost["nodes"] for cost in found["costs"]]
+    assert found["costs"][0]["seconds"] > found["costs"][1]["seconds"] > 0
+    assert (None, []) == (found["precision"]["blocks"], found["precision"]["costs"])
+    assert "2 of 2 ratios have no run of 3 blocks or more" in found["precision"]["reason"]
     assert [] == list(tmp_path.iterdir())
 
 
