@@ -8,7 +8,7 @@ over the blocks. Only trials that count (`bench.stats.counts`) enter.
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -489,17 +489,19 @@ def _side(table: _Table, parts: list[list[StepParts]], size: int, *, gather: boo
     return found | {"overhead": overheads, "other work": other, "unexplained": rest[:, column] - overheads - other}
 
 
-# --- threads ------------------------------------------------------------------------------------------------------
+# --- threads, processes ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class Efficiency:
-    """What N threads reach of N / M times the speed of M, the least number measured (1 where it was).
+    """What N workers reach of N / M times the speed of M, the least number measured (1 where it was).
+
+    workers: threads, or processes.
 
     value: exp of the mean of the blocks' logarithms; interval: t interval of that mean. Both 1 for M itself.
     """
 
-    threads: int
+    workers: int
     base: int
     blocks: int
     rate: Spread
@@ -508,8 +510,13 @@ class Efficiency:
     reason: str | None
 
 
-def efficiencies(trials: Iterable[Trial]) -> list[Efficiency]:
+def efficiencies(
+    trials: Iterable[Trial], workers: Callable[[Trial], int] = lambda trial: trial.case.threads
+) -> list[Efficiency]:
     """The parallel efficiency of one entry on one task for each number of threads of one run, in their order.
+
+    workers: another number in place of the threads. Over processes, trials whose batch grows with them give the
+    efficiency of weak scaling, by the same formula.
 
     Efficiency = speed of N threads / (N * speed of one) (Amdahl 1967 and every textbook since); it assumes that a
     core's clock does not fall as more of them work, else that fall is in it.
@@ -518,18 +525,18 @@ def efficiencies(trials: Iterable[Trial]) -> list[Efficiency]:
     for trial in filter(counts, trials):
         rate = samples_per_second(trial)
         if rate is not None:
-            rates[trial.case.threads][trial.placement.run, trial.placement.block] = rate
+            rates[workers(trial)][trial.placement.run, trial.placement.block] = rate
     found = []
     base = min(rates, default=1)
-    for threads in sorted(rates):
-        shared = sorted(rates[base].keys() & rates[threads].keys())
-        logs = [math.log(rates[threads][k] / rates[base][k] * base / threads) for k in shared]
+    for number in sorted(rates):
+        shared = sorted(rates[base].keys() & rates[number].keys())
+        logs = [math.log(rates[number][k] / rates[base][k] * base / number) for k in shared]
         seen = estimate(logs)
-        of_all = spread(rates[threads].values())
+        of_all = spread(rates[number].values())
         assert of_all is not None
         found.append(
             Efficiency(
-                threads=threads,
+                workers=number,
                 base=base,
                 blocks=seen.n,
                 rate=of_all,

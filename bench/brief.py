@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from bench.record import (
     Ceiling,
     Certificate,
+    Conditions,
     Epoch,
     Figure,
     Gpu,
@@ -92,6 +93,7 @@ class Briefer:
                 "versions": versions and self._versions(versions),
                 "machine": self._machine(trial.machine),
                 "source": self._once(trial.source),
+                "conditions": self._conditions(trial.conditions),
                 "gpu": self._gpu(trial.gpu) if trial.gpu else None,
                 "disturbances": trial.disturbances,
             },
@@ -142,12 +144,17 @@ class Briefer:
                 "epochs": [_epoch(epoch) for epoch in measured.epochs],
                 "step_latency_nanoseconds": _packed(measured.step_latency_nanoseconds),
                 "memory": self._memory(measured.memory),
+                "communication": measured.communication,
                 "flops_per_sample": measured.flops_per_sample,
                 "gather_seconds_per_step": self._figure(measured.gather_seconds_per_step),
                 "ceiling": self._ceiling(measured.ceiling),
                 "reasons": reasons,
             },
         )
+
+    def _conditions(self, given: Conditions) -> Conditions:
+        values = {"cores": given.cores, "cores_shared": given.cores_shared}
+        return self._equal(("conditions", *given.cores), _made(Conditions, values))
 
     def _memory(self, memory: Memory) -> Memory:
         return _thin(
@@ -158,6 +165,7 @@ class Briefer:
                 "sampled_peak": memory.sampled_peak and _bare(memory.sampled_peak),
                 "peak_training_bytes": memory.peak_training_bytes,
                 "peak_above_import_bytes": memory.peak_above_import_bytes,
+                "peak_training_bytes_of_ranks": memory.peak_training_bytes_of_ranks,
                 "device_peak_allocated_bytes": self._figure(memory.device_peak_allocated_bytes),
                 "device_peak_reserved_bytes": self._figure(memory.device_peak_reserved_bytes),
                 "reason": self._once(memory.reason),

@@ -9,7 +9,7 @@ from bench.stats import Spread, counts, samples_per_second, spread
 
 SLOW_CEILING = 0.5  # a framework below half of what the machine does is told apart, with the reason where it is known
 
-Place = tuple[str, str, int, str, str]  # machine, device, threads, precision, dtype: what a ceiling depends on
+Place = tuple[str, str, int, str, str, int]  # machine, device, threads, precision, dtype, processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +41,14 @@ class Shares:
 def place_of(trial: Trial) -> Place:
     """What two ceilings must share to be comparable."""
     case = trial.case
-    return trial.machine.fingerprint, case.device, case.threads, case.precision, trial.task.dtype
+    return trial.machine.fingerprint, case.device, case.threads, case.precision, trial.task.dtype, case.processes
 
 
 def ceiling_of(trial: Trial) -> float | None:
-    """The best of a trial's products, in operations a second."""
-    return None if trial.measurements is None else trial.measurements.ceiling.flops_per_second.value
+    """The best of a trial's products, in operations a second: of all its ranks, each taken for as fast as rank 0."""
+    if trial.measurements is None or (best := trial.measurements.ceiling.flops_per_second.value) is None:
+        return None
+    return best * max(1, len(trial.measurements.memory.peak_training_bytes_of_ranks))
 
 
 def best_ceilings(trials: Iterable[Trial]) -> dict[Place, Best]:

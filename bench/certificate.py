@@ -104,17 +104,20 @@ def prove(
     seed: int,
     *,
     precision: Precision = "ieee",
+    processes: int = 1,
     limits: Limits = LIMITS,
     load: Load = training_rows,
 ) -> list[Part]:
     """The parts of the certificate; they have no faults where the entry does the task's arithmetic.
 
-    precision: of products of float32 matrices; it widens the budget of the part own-dtype, and nothing else.
+    precision: of products of float32 matrices; it widens the budget of the part own-dtype, and nothing else. processes:
+    that share a batch; where the part float64 cuts it, it is cut to a multiple of them.
 
     Raises ContractBroken where the entry breaks its contract, Refusal where it cannot do the task, and whatever else
     the entry raises.
     """
-    small = task.changed(dtype="float64", batch_size=min(task.batch_size, limits.float64_most_rows))
+    most = max(processes, limits.float64_most_rows - limits.float64_most_rows % processes)
+    small = task.changed(dtype="float64", batch_size=min(task.batch_size, most))
     parts = [_part("float64", entry, _falling_within(small, limits), seed, limits, load, precision)]
     if task.dtype != "float64":
         parts.append(_part("own-dtype", entry, task, seed, limits, load, precision))

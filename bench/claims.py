@@ -62,7 +62,8 @@ class Evidence(Value):
     And of subjects by themselves: same, all processes give one value; at-most, the mean's interval lies under `limit`.
 
     pairs: of subjects; best_of: of frameworks, each by the subject with the best median under the very conditions;
-    vary: subjects beside themselves, the first of `values` (say 2 threads) against the second (1 thread).
+    vary: subjects beside themselves, or the first of a pair beside the second, the first of `values` (say 2 threads)
+    against the second (1 thread). Where processes had to share cores, no claim is decided.
     needs: subjects without which a set of conditions is left out, for a best is none where the fast ones did not run.
     """
 
@@ -78,7 +79,7 @@ class Evidence(Value):
     most: Annotated[float, Field(gt=0)] | None = None
     margin: Annotated[float, Field(gt=0)] = MARGIN
     limit: float | None = None
-    vary: Literal["threads"] | None = None
+    vary: Literal["threads", "processes"] | None = None
     values: tuple[int, int] | None = None
     tasks: tuple[str, ...] = ()  # names, * allowed; empty: all
     batch_sizes: tuple[int, ...] = ()
@@ -88,8 +89,8 @@ class Evidence(Value):
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> Self:
-        alone = self.kind in ("same", "at-most") or self.vary is not None
-        if alone != bool(self.subjects) or alone == bool(self.pairs or self.best_of):
+        alone = self.kind in ("same", "at-most") or (self.vary is not None and not self.pairs)
+        if alone != bool(self.subjects) or alone == bool(self.pairs or self.best_of) or (self.vary and self.best_of):
             raise ValueError(f"kind: {self.kind} needs {'subjects' if alone else 'pairs or best_of'}, and nothing else")
         if (self.vary is None) != (self.values is None) or (self.vary and self.kind in ("same", "at-most")):
             raise ValueError("vary: needs values, two of them, and a kind that compares")
@@ -294,6 +295,7 @@ def _asked(evidence: Evidence, c: Conditions) -> bool:
     return (
         c.device == evidence.device
         and c.precision == "ieee"
+        and not c.cores_shared
         and (not evidence.tasks or any(fnmatch.fnmatchcase(c.task, pattern) for pattern in evidence.tasks))
         and (not evidence.batch_sizes or c.batch_size in evidence.batch_sizes)
         and (not evidence.widths or c.width in evidence.widths)
@@ -369,17 +371,19 @@ def _pooled(evidence: Evidence, by: Mapping[Conditions, Mapping[str, list[Point]
 def _varied(
     evidence: Evidence, conditions: Conditions, by: Mapping[Conditions, Mapping[str, list[Point]]]
 ) -> Iterable[Observed]:
-    """Subjects under these conditions, which have the first of the values, beside themselves at the second."""
+    """Subjects under these conditions, of the first of the values, beside themselves or others at the second."""
     assert evidence.values is not None
-    if conditions.threads != evidence.values[0]:
+    assert evidence.vary is not None
+    here, there = ({evidence.vary: value} for value in evidence.values)
+    if conditions != replace(conditions, **here):  # type: ignore[arg-type]
         return
-    others = by.get(replace(conditions, threads=evidence.values[1]), {})
-    for subject in evidence.subjects:
-        if subject in by[conditions] and subject in others:
-            a, b = _one_run(by[conditions][subject], others[subject])
+    others = by.get(replace(conditions, **there), {})  # type: ignore[arg-type]
+    for subject, against in evidence.pairs or zip(evidence.subjects, evidence.subjects, strict=True):
+        if subject in by[conditions] and against in others:
+            a, b = _one_run(by[conditions][subject], others[against])
             if a and b:
                 one = _beside(evidence, conditions, a, b)
-                yield replace(one, against=f"{subject} with {evidence.vary} {evidence.values[1]}"), [*a, *b]
+                yield replace(one, against=f"{against} with {evidence.vary} {evidence.values[1]}"), [*a, *b]
 
 
 def _order(conditions: Conditions) -> tuple[object, ...]:
@@ -659,7 +663,10 @@ def _how(claim: Claim) -> str:
     if studies:
         return f"`bench study {' '.join(studies)}` measures it"
     entries = sorted({name for e in claim.evidence for name in (*(n for pair in e.pairs for n in pair), *e.subjects)})
-    return "`bench run --profile full" + "".join(f" --entry {name}" for name in entries) + "` measures it"
+    command = "bench run --profile full" + "".join(f" --entry {name}" for name in entries)
+    for vary, value in dict.fromkeys((e.vary, value) for e in claim.evidence for value in reversed(e.values or ())):
+        command += f" --{vary} {value}"
+    return f"`{command}` measures it"
 
 
 def _judged(claim: Claim, observations: Sequence[Observation], used: Sequence[Point]) -> Judged:
@@ -783,6 +790,7 @@ def where_text(c: Conditions) -> str:
     if not c.batch_size:
         return ""
     threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
+    threads += "" if c.processes == 1 else f" in each of {c.processes} processes"
     epochs = "1 epoch" if c.epochs == 1 else f"{c.epochs} epochs"
     return f"{c.task}, batch {c.batch_size}, {epochs}, {threads}"
 

@@ -153,6 +153,7 @@ def _new_plan(
     devices: list[str] | None,
     threads: list[int] | None,
     batch_sizes: list[int] | None,
+    processes: list[int] | None,
     *,
     blocks: int | None,
     epochs: int | None,
@@ -181,7 +182,11 @@ def _new_plan(
     if batch_sizes:
         loaded = [task.changed(batch_size=size) for task in loaded for size in batch_sizes]
     plan.check_unique(loaded)
-    names = list(dict.fromkeys(entries or chosen.entries or [entry.name for entry in known_entries()]))
+    for count in processes or ():
+        check_at_least("--processes", count, 1)
+        runner.worker_cores(1, count)
+    names = list(dict.fromkeys(entries or plan.default_entries(chosen, processes)))
+    plan.check_processes(names, processes or [1])
     called = [find_entry(name).name for name in names]
     for name in called:
         if called.count(name) > 1:
@@ -218,6 +223,7 @@ def _new_plan(
             "entries": names,
             "devices": list(dict.fromkeys(devices or ["cpu"])),
             "threads": list(dict.fromkeys(threads or [1])),
+            "processes": list(dict.fromkeys(processes or [1])),
             "precisions": list(dict.fromkeys(precisions or ["ieee"])),
             "interpreters": read_interpreters(pythons or [], config),
             "gpu": None if nodes else _card(gpu, wanted="cuda" in (devices or [])),
@@ -273,6 +279,7 @@ _WHAT = (
     "entries",
     "devices",
     "threads",
+    "processes",
     "precisions",
     "interpreters",
     "gpu",
@@ -318,6 +325,9 @@ def run(
     entry: Annotated[list[str] | None, typer.Option(help="An entry or package.module; may be repeated.")] = None,
     device: Annotated[list[str] | None, typer.Option(help="cpu or cuda; may be repeated.")] = None,
     threads: Annotated[list[int] | None, typer.Option(help="Threads and cores of a worker; may be repeated.")] = None,
+    processes: Annotated[
+        list[int] | None, typer.Option(help="Processes that share each batch, with --threads each; may be repeated.")
+    ] = None,
     batch_size: Annotated[list[int] | None, typer.Option(help="In place of the task's own; may be repeated.")] = None,
     blocks: Annotated[int | None, typer.Option(help="How often each case runs.")] = None,
     epochs: Annotated[int | None, typer.Option(help="In place of the task's own; makes it another task.")] = None,
@@ -358,7 +368,7 @@ def run(
         executor, executor_config, partition=partition, constraint=constraint, exclusive=exclusive, gres=gres
     )
     flags = (
-        *(profile, task, entry, device, threads, batch_size, blocks, epochs, time_limit, memory_limit),
+        *(profile, task, entry, device, threads, processes, batch_size, blocks, epochs, time_limit, memory_limit),
         *(width, matmul, python, config, gpu, None if sensors else False, precision, against),
     )
     wanted = None
@@ -370,6 +380,7 @@ def run(
             device,
             threads,
             batch_size,
+            processes,
             blocks=blocks,
             epochs=epochs,
             seed=seed,
@@ -525,8 +536,12 @@ def _print_plan(
     table = Table(
         "block", "task", "entry", "device", "threads", "batch", title=f"{len(todo)} trials, seed {chosen.seed}"
     )
+    several = any(case.processes > 1 for _, _, case in todo)
+    if several:
+        table.add_column("processes")
     for block, _, case in todo:
-        table.add_row(str(block), case.task, case.entry, case.device, str(case.threads), str(case.batch_size))
+        row = [str(block), case.task, case.entry, case.device, str(case.threads), str(case.batch_size)]
+        table.add_row(*row, *([str(case.processes)] if several else []))
     stdout().print(table)
     out(f"about {seconds / 60:.1f} min ({estimator.basis})")
     out(publish.terminal.costs_text(of_plan))
@@ -544,6 +559,7 @@ def _describe(trial: Trial) -> str:
     c = trial.case
     entry = c.entry + (f" [{c.environment}]" if c.environment else "")
     what = f"block {trial.placement.block}  {c.task}  {entry}  {c.device}  {c.threads} thread(s)"
+    what += "" if c.processes == 1 else f"  {c.processes} processes"
     what += "" if c.precision == "ieee" else f"  {c.precision}"
     return f"{what}: {trial.status}" + (f": {trial.reason}" if trial.reason else f" in {trial.worker_seconds:.1f} s")
 
@@ -630,6 +646,7 @@ def certify(
     ] = None,
     task: Annotated[list[str] | None, typer.Option(help="A shipped task or FILE.toml; may be repeated.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    processes: Annotated[int, typer.Option(help="Processes that share each batch.")] = 1,
     mutations: Annotated[
         bool, typer.Option("--mutations", help="Certify deliberate faults instead: all must be refused.")
     ] = False,
@@ -643,6 +660,9 @@ def certify(
     """
     if device not in ("cpu", "cuda"):
         raise InputError(f"--device {device!r}: no such device; take cpu or cuda")
+    check_at_least("--processes", processes, 1)
+    runner.worker_cores(1, processes)
+    plan.check_processes(entry or [], [processes])
     check_data()
     if mutations:
         _certify_mutations(entry or list(MUTATED), results, as_json=as_json)
@@ -653,9 +673,10 @@ def certify(
     folder = store.raw_folder(results) / f"{now:%Y-%m-%d}" / where.machine.name / name
     bounds = runner.Bounds(time_limit_seconds=plan.PROFILES["full"].time_limit_seconds)
     made: list[record.Certificate] = []
-    for found in map(find_entry, entry or [known.name for known in known_entries()]):
+    able = [known.name for known in known_entries() if processes == 1 or known.launcher is not None]
+    for found in map(find_entry, entry or able):
         for spec in [load_task(name) for name in task or ["mlp"]]:
-            case = plan.case_of(spec, found, "cuda" if device == "cuda" else "cpu", 1)
+            case = plan.case_of(spec, found, "cuda" if device == "cuda" else "cpu", 1, processes=processes)
             made.append(runner.make_certificate(case, spec, entry=found, bounds=bounds, where=where))
             if keep:
                 store.write_certificate(folder, made[-1])

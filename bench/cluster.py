@@ -451,7 +451,7 @@ def _parameters(plan: Plan, executor: Executor) -> dict[str, Any]:
     told: dict[str, Any] = {
         "job_name": f"evenhand-{plan.run}",
         "time": minutes,
-        "cpus_per_task": max(plan.threads),
+        "cpus_per_task": max(plan.threads) * max(plan.processes),
         # Else Slurm starts a lost block anew by itself, and nobody learns of it.
         "additional_parameters": {"no-requeue": True},
         # All cores of the job, of which the runner chooses: Slurm would bind a step to some of them.

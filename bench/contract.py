@@ -15,6 +15,7 @@ Mode = Literal["eager", "graph", "compiled", "whole-loop", "unstated"]
 Tier = Literal["as-written", "tuned", "unstated"]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["ieee", "tf32"]
+Launcher = Literal["torchrun", "tf-config", "one-process"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +31,15 @@ class Settings:
     """What `configure` sets for the whole process.
 
     precision: of products of float32 matrices. ieee: no TF32, no bfloat16; tf32: TensorFloat-32 where the device has
-    it, which is CUDA alone.
+    it, which is CUDA alone. threads: of each process. processes: that share each batch, this one being `rank` of them;
+    an entry whose launcher is "one-process" has as many devices in this one instead.
     """
 
     device: Device
     threads: int
     precision: Precision = "ieee"
+    processes: int = 1
+    rank: int = 0
 
 
 class Refusal(Exception):
@@ -43,6 +47,19 @@ class Refusal(Exception):
 
     The trial is recorded as refused with this reason; it is no failure and never a row of a table.
     """
+
+
+def share_of(batch_size: int, processes: int) -> int:
+    """Rows of a batch that fall to each process: rank r takes those from r * share on. Raises Refusal on a remainder.
+
+    Shares of one size, because then the mean of the processes' means is the mean over the batch.
+    """
+    if batch_size % processes:
+        raise Refusal(
+            f"a batch of {batch_size} rows cannot be shared evenly by {processes} processes; "
+            f"take a batch size that is a multiple of {processes}"
+        )
+    return batch_size // processes
 
 
 class Trainer(Protocol):
@@ -71,6 +88,10 @@ class Trainer(Protocol):
     #
     # `gather(self, batches) -> None`: of each step the taking of the batch's rows, images and labels, as `train` does
     # it, and nothing else; returns when that work has ended.
+    #
+    # `train_local(self, batches) -> None`: of an entry that can do several processes: the steps of `train`, but that
+    # each process keeps to the gradients of its own share. Its time beside that of `train` is what communication costs.
+    # The last thing that is done with a trainer, for the processes' parameters then differ.
 
 
 class EntryModule(Protocol):
@@ -107,7 +128,9 @@ class Entry:
     """One way of running one framework.
 
     packages: distributions that must be installed. extras: of this distribution, beside the framework's own, that
-    bring them.
+    bring them. launcher: how its processes are started, where it can do several: by PyTorch's torchrun; each with
+    TensorFlow's variable TF_CONFIG; or as devices of one process. Each but the last calls `build` and `train` in every
+    process, with the whole batches, of which each takes its share (`share_of`).
     """
 
     name: str
@@ -118,6 +141,7 @@ class Entry:
     packages: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
     devices: tuple[Device, ...] = ("cpu",)
+    launcher: Launcher | None = None
 
 
 ENTRIES: tuple[Entry, ...] = (
@@ -176,6 +200,16 @@ ENTRIES: tuple[Entry, ...] = (
         devices=("cpu", "cuda"),
     ),
     Entry(
+        name="torch-ddp",
+        module="impls.torch.ddp",
+        framework="torch",
+        mode="eager",
+        tier="as-written",
+        packages=("torch",),
+        devices=("cpu", "cuda"),
+        launcher="torchrun",
+    ),
+    Entry(
         name="tensorflow-eager",
         module="impls.tensorflow.mlp",
         framework="tensorflow",
@@ -228,6 +262,26 @@ ENTRIES: tuple[Entry, ...] = (
         tier="tuned",
         packages=("tensorflow", "keras"),
         devices=("cpu", "cuda"),
+    ),
+    Entry(
+        name="tensorflow-multiworker",
+        module="impls.tensorflow.multiworker",
+        framework="tensorflow",
+        mode="graph",
+        tier="as-written",
+        packages=("tensorflow", "keras"),
+        devices=("cpu", "cuda"),
+        launcher="tf-config",
+    ),
+    Entry(
+        name="tensorflow-mirrored",
+        module="impls.tensorflow.mirrored",
+        framework="tensorflow",
+        mode="graph",
+        tier="as-written",
+        packages=("tensorflow", "keras"),
+        devices=("cpu", "cuda"),
+        launcher="one-process",
     ),
     Entry(
         name="keras-fit",

@@ -9,7 +9,7 @@ from bench.errors import InputError
 from bench.record import Case, Trial
 from bench.task import Task
 
-_Key = tuple[str, str, str, int]
+_Key = tuple[str, str, str, int, int]
 
 # Where no record tells: what a process needs before it trains, and a step of a small network run from Python, slowest
 # entry taken. Only ever shown as an estimate, and named as a guess.
@@ -46,7 +46,7 @@ class Estimator:
 
     @staticmethod
     def _key(case: Case) -> _Key:
-        return case.fingerprint, case.entry, case.device, case.threads
+        return case.fingerprint, case.entry, case.device, case.threads, case.processes
 
     def learn(self, trial: Trial) -> None:
         """Take a finished trial into account; how long a lost one would have taken is not known."""

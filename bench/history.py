@@ -81,7 +81,8 @@ class Line(Value):
     def place(self) -> tuple[str, ...]:
         """Where ratios of several cases may be chained: task, machine, device, threads, precision, quantity."""
         case = self.case
-        return case.fingerprint, self.machine, case.device, str(case.threads), case.precision, self.quantity
+        threads = f"{case.threads}" if case.processes == 1 else f"{case.processes} x {case.threads}"
+        return case.fingerprint, self.machine, case.device, threads, case.precision, self.quantity
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -186,7 +187,7 @@ def lines_of(
     cases: dict[tuple[str, ...], dict[str, list[Trial]]] = defaultdict(lambda: defaultdict(list))
     for trial in counted:
         case = trial.case
-        place = case.fingerprint, case.device, str(case.threads), case.precision
+        place = case.fingerprint, case.device, str(case.threads), case.precision, str(case.processes)
         cases[place][f"{case.entry}\0{case.environment}"].append(trial)
     lines = []
     for _, found in sorted(cases.items()):

@@ -32,14 +32,26 @@ from bench.conformance import (
 )
 from bench.contract import EntryModule, Precision, Settings, Trainer
 from bench.flops import flops_per_sample
+from bench.followers import ALONE, Followers
 from bench.inputs import epoch_batches, first_batches, initial_params, load_data, training_rows
 from bench.probes import memory, surroundings
 from bench.probes.ceiling import measure_ceiling, refuse_other_precision
-from bench.record import Check, Epoch, Figure, Measurements, Memory, MemorySample, Surroundings
+from bench.record import (
+    Check,
+    Communication,
+    Epoch,
+    Figure,
+    Measurements,
+    Memory,
+    MemorySample,
+    Surroundings,
+)
 from bench.task import Task
 
 SINGLE_STEPS = 200  # enough for a p99 that is not the maximum
 LOSSES_KEPT = 100  # the record stays a few kB; the hash covers the rest
+COMMUNICATION_PAIRS = 5  # of windows with and without communication, in turn
+COMMUNICATION_STEPS = 100
 
 
 def accuracy(logits: object, labels: NDArray[np.int64], classes: int) -> float:
@@ -62,10 +74,15 @@ def _memory(read: Callable[[], MemorySample]) -> tuple[MemorySample | None, str 
 
 @dataclass(kw_only=True)
 class Watch:
-    """What goes along with each window of a trial: waiting for the device, and the system's counters around it."""
+    """What goes along with each window of a trial: waiting for the device, and the system's counters around it.
+
+    cores_shared: another rank runs on the same cores, so that time of others on them is no disturbance.
+    """
 
     synchronize: Callable[[], None]
     sensors: bool
+    cores_shared: bool = False
+    followers: Followers = ALONE
     cores: frozenset[int] = field(default_factory=lambda: frozenset(os.sched_getaffinity(0)))
     windows: list[tuple[float, float]] = field(default_factory=list)  # start and end, CLOCK_MONOTONIC
     reasons: dict[str, str] = field(default_factory=dict)
@@ -76,32 +93,58 @@ class Watch:
             return None
         read = surroundings.read(self.cores)
         self.reasons |= read.reasons
+        if self.cores_shared:
+            self.reasons["foreign_seconds"] = "the trial's processes share cores, so one is foreign to another"
         return read
+
+    def between(self, before: surroundings.Counters | None, after: surroundings.Counters | None) -> Surroundings | None:
+        """What was counted over a window; None where the sensors are off."""
+        if before is None or after is None:
+            return None
+        seen = surroundings.between(before, after)
+        return seen.model_copy(update={"foreign_seconds": None}) if self.cores_shared else seen
 
 
 def measure(
-    name: str, module_name: str, task: Task, training_seed: int, settings: Settings, *, sensors: bool = True
+    name: str,
+    module_name: str,
+    task: Task,
+    training_seed: int,
+    settings: Settings,
+    *,
+    sensors: bool = True,
+    cores_shared: bool = False,
+    followers: Followers = ALONE,
 ) -> tuple[Measurements, Check, EntryModule, list[tuple[float, float]]]:
     """Train the task once with the entry and say what was seen; the check is made after the last clock.
 
     sensors: whether anything is read around the windows and beside an epoch of its own; without, such figures are
-    null. Last of what is returned: start and end of each epoch's window, by CLOCK_MONOTONIC.
+    null. followers: the other ranks, where this is rank 0 of several. Last of what is returned: start and end of each
+    epoch's window, by CLOCK_MONOTONIC.
 
     Raises Refusal where the entry cannot do the task, ContractBroken where it breaks its contract, and whatever the
     entry itself raises.
     """
     started = time.perf_counter()
-    entry = load_entry(name, module_name, settings)
+    entry = load_entry(name, module_name, settings, followers)
     import_seconds = time.perf_counter() - started
     after_import, no_memory = _memory(memory.sample)
 
     started = time.perf_counter()
+    followers.read_data(task)
     sets = load_data(task)
+    followers.hold(sets.train)
     params = initial_params(task, training_seed)
     data_seconds = time.perf_counter() - started
 
-    watch = Watch(synchronize=getattr(entry, "synchronize", _nothing), sensors=sensors)
+    watch = Watch(
+        synchronize=getattr(entry, "synchronize", _nothing),
+        sensors=sensors,
+        cores_shared=cores_shared,
+        followers=followers,
+    )
     batches = epoch_batches(task, training_seed, 0)
+    followers.ahead("build", (task, params, sets.train))
     started = time.perf_counter()
     trainer = entry.build(task, params, sets.train)
     watch.synchronize()
@@ -117,6 +160,7 @@ def measure(
         memory.reset_peak()
     except memory.Unreadable as error:
         no_memory = str(error)
+    followers.reset_peaks()
     if settings.device == "cuda" and hasattr(entry, "reset_device_memory"):
         entry.reset_device_memory()
     epochs: list[Epoch] = []
@@ -127,18 +171,21 @@ def measure(
         epochs.append(_epoch(trainer, batches, losses, test.images, test.labels, task.layers[-1], watch))
         _refuse_compilation(epochs[-1].compilations, f"the window of epoch {epoch}", allowed=epoch == 0)
     peak = None if no_memory else memory.peak_bytes()
+    peaks = followers.peaks()
     allocated, reserved = _device_memory(entry, settings)
     check_placement(trainer, settings.device)  # now with what the optimiser keeps
 
     programs = compilations(trainer)
-    latencies = _single_steps(trainer, batches)
+    latencies = _single_steps(trainer, batches, followers)
     after = compilations(trainer)
     _refuse_compilation(None if programs is None or after is None else after - programs, "the single steps")
     sampled, samples = _sampled_peak(trainer, batches, watch)
     gather = _gather(trainer, batches, watch)
+    communication = _communication(trainer, batches, watch) if settings.processes > 1 else None
     del trainer
     gc.collect()
-    ceiling = measure_ceiling(entry, task, settings.threads)
+    ranks = 1 + len(peaks)  # each makes the products of its share
+    ceiling = measure_ceiling(entry, task.changed(batch_size=task.batch_size // ranks), settings.threads)
 
     every = np.concatenate(losses)
     checked = check_of(entry, task, training_seed, measured=every, precision=settings.precision)
@@ -165,13 +212,15 @@ def measure(
             device_peak_allocated_bytes=allocated,
             device_peak_reserved_bytes=reserved,
             reason=no_memory,
+            peak_training_bytes_of_ranks=[Figure(value=peak, reason=no_memory), *peaks] if peaks else [],
         ),
         flops_per_sample=flops_per_sample(task),
         gather_seconds_per_step=gather,
         ceiling=ceiling,
         reasons=watch.reasons if sensors else {"surroundings": "the run was told to leave the sensors off"},
+        communication=communication,
     )
-    _refuse_above_ceiling(measurements, task)
+    _refuse_above_ceiling(measurements, task, ranks)
     return measurements, checked, entry, watch.windows
 
 
@@ -179,17 +228,19 @@ def _nothing() -> None:
     """What synchronises a device that does all it is told before it returns."""
 
 
-def _refuse_above_ceiling(measured: Measurements, task: Task) -> None:
+def _refuse_above_ceiling(measured: Measurements, task: Task, ranks: int = 1) -> None:
     """Raise ContractBroken where the training did more operations a second than the framework's best product.
+
+    Of several ranks: than as many times that of rank 0, measured while the others were idle.
 
     The work cannot have been done then, or the clock or the count of operations is wrong.
     """
     best = measured.ceiling.flops_per_second.value
     rates = [e.window_steps / e.window_seconds for e in measured.epochs if e.window_seconds > 0]
     achieved = float(np.median(rates)) * task.batch_size * measured.flops_per_sample if rates else 0.0
-    if best is not None and achieved > best:
+    if best is not None and achieved > best * ranks:
         raise ContractBroken(
-            f"the training did {achieved:.3g} FLOP/s, the framework's best product {best:.3g}: "
+            f"the training did {achieved:.3g} FLOP/s, the framework's best product {best * ranks:.3g}: "
             "the clock, the work or the count of operations is wrong"
         )
 
@@ -235,6 +286,28 @@ def _gather(trainer: Trainer, batches: NDArray[np.int64], watch: Watch) -> Figur
     return Figure(value=min(seconds) / len(rows))
 
 
+def _communication(trainer: Trainer, batches: NDArray[np.int64], watch: Watch) -> Communication | None:
+    """Seconds of the same steps with and without the exchange of gradients, in turn, each once before for nothing.
+
+    The last thing that is done with the trainer. None where it cannot leave the exchange out.
+    """
+    if not callable(getattr(trainer, "train_local", None)):
+        return None
+    rows = batches[1 : 1 + COMMUNICATION_STEPS] if len(batches) > 1 else batches
+    seconds: dict[str, list[float]] = {"train": [], "train_local": []}
+    for turn in range(COMMUNICATION_PAIRS + 1):
+        for verb in ("train", "train_local") if turn % 2 else ("train_local", "train"):
+            watch.followers.ahead(verb, (rows,), of=trainer)
+            watch.synchronize()
+            started = time.perf_counter()
+            getattr(trainer, verb)(rows)
+            watch.synchronize()
+            seconds[verb].append(time.perf_counter() - started)
+    return Communication(
+        steps=len(rows), exchanging_seconds=seconds["train"][1:], local_seconds=seconds["train_local"][1:]
+    )
+
+
 def _refuse_compilation(programs: int | None, where: str, *, allowed: bool = False) -> None:
     """Raise ContractBroken where programs were made inside a window that counts: its time would be another thing's.
 
@@ -255,19 +328,22 @@ def _epoch(
 ) -> Epoch:
     """Train one epoch in its two calls, append its losses, evaluate."""
     gc.collect()  # the collector may still run in the window, as it does for a user; only our own garbage goes first
+    head, tail = batches[:1], batches[1:]
+    watch.followers.ahead("train", (head,), of=trainer)
     watch.synchronize()
     started = time.perf_counter()
-    first = trainer.train(batches[:1])
+    first = trainer.train(head)
     watch.synchronize()
     first_batch_seconds = time.perf_counter() - started
     losses.append(checked_losses(first, 1))
 
     programs = compilations(trainer)
+    watch.followers.ahead("train", (tail,), of=trainer)
     counted = watch.counters()
     watch.synchronize()
     cpu_started = time.process_time()
     started = time.perf_counter()
-    rest = trainer.train(batches[1:])
+    rest = trainer.train(tail)
     watch.synchronize()
     ended = time.perf_counter()
     window_seconds = ended - started
@@ -289,32 +365,33 @@ def _epoch(
         mean_loss=float(of_epoch.mean()),
         last_loss=float(of_epoch[-1]),
         test_accuracy=accuracy(trainer.logits(images), labels, classes),
-        surroundings=_between(counted, recounted),
+        surroundings=watch.between(counted, recounted),
     )
 
 
-def _between(before: surroundings.Counters | None, after: surroundings.Counters | None) -> Surroundings | None:
-    return None if before is None or after is None else surroundings.between(before, after)
-
-
-def _single_steps(trainer: Trainer, batches: NDArray[np.int64]) -> list[int]:
+def _single_steps(trainer: Trainer, batches: NDArray[np.int64], followers: Followers = ALONE) -> list[int]:
     """Nanoseconds of single steps, one call each: a user who looks at every loss waits so long."""
+    rows = [batches[row : row + 1] for row in (step % len(batches) for step in range(SINGLE_STEPS))]
+    followers.ahead("train", *((row,) for row in rows), of=trainer)
     latencies = []
-    for step in range(SINGLE_STEPS):
-        row = step % len(batches)
+    for row in rows:
         started = time.perf_counter_ns()
-        trainer.train(batches[row : row + 1])
+        trainer.train(row)
         latencies.append(time.perf_counter_ns() - started)
     return latencies
 
 
-def load_entry(name: str, module_name: str, settings: Settings) -> EntryModule:
-    """Import an entry, see that it has the contract's names, configure the process. Raises what any of it raises."""
+def load_entry(name: str, module_name: str, settings: Settings, followers: Followers = ALONE) -> EntryModule:
+    """Import an entry, see that it has the contract's names, configure the process. Raises what any of it raises.
+
+    Followers do the same at the same time; what comes back leads them.
+    """
+    followers.load(name, module_name, settings)
     module = importlib.import_module(module_name)
     check_module(module, name)
     entry = cast(EntryModule, module)
     entry.configure(settings)
-    return entry
+    return followers.lead(entry)
 
 
 def check_of(

@@ -22,7 +22,7 @@ class Conditions:
     """Under what a point was taken; two points compare only where all of this is the same.
 
     fingerprint: of the task, so that a variant of the same name (fewer epochs) is another condition. width: of the
-    widest hidden layer. study: empty for a training trial.
+    widest hidden layer. study: empty for a training trial. cores_shared: processes took turns on too few cores.
     """
 
     machine: str  # fingerprint
@@ -36,6 +36,8 @@ class Conditions:
     device: str
     precision: str
     study: str = ""
+    processes: int = 1
+    cores_shared: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +167,7 @@ def points(
 
 
 # Conditions by the case, task and machine that they are of: of thousands of trials, few are different (bench/brief.py).
-_Known = dict[tuple[int, int, int], Conditions]
+_Known = dict[tuple[int, int, int, bool], Conditions]
 
 
 def _of_trial(path: Path, trial: Trial, measure: TrialMeasure, known: _Known) -> Point:
@@ -200,9 +202,15 @@ def _point(
     why: str | None,
 ) -> Point:
     case = record.case
-    key = id(case), id(record.task), id(record.machine)  # all of one study, and alive as long as the records are
+    shared = isinstance(record, Trial) and record.conditions.cores_shared
+    key = (
+        id(case),
+        id(record.task),
+        id(record.machine),
+        shared,
+    )  # all of one study, and alive as long as the records are
     if key not in known:
-        known[key] = _conditions(record, study)
+        known[key] = _conditions(record, study, shared=shared)
     return Point(
         subject=case.entry,
         framework=case.framework,
@@ -223,7 +231,7 @@ def _point(
     )
 
 
-def _conditions(record: Trial | StudyRecord, study: str) -> Conditions:
+def _conditions(record: Trial | StudyRecord, study: str, *, shared: bool) -> Conditions:
     case, task = record.case, record.task
     return Conditions(
         machine=record.machine.fingerprint,
@@ -237,6 +245,8 @@ def _conditions(record: Trial | StudyRecord, study: str) -> Conditions:
         device=case.device,
         precision=case.precision,
         study=study,
+        processes=case.processes,
+        cores_shared=shared,
     )
 
 

@@ -20,7 +20,7 @@ from bench.probes.gpu import choose
 from bench.probes.machine import read_machine
 from bench.probes.source import read_source
 from bench.record import Case, Conditions, Placement, Plan, Trial, Value
-from bench.runner import THREAD_VARIABLES, Where, load_average, run_plan, worker_cores, worker_environment
+from bench.runner import THREAD_VARIABLES, Where, cores_shared, load_average, run_plan, worker_cores, worker_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -71,7 +71,7 @@ def _run_block(order: Order, job: str) -> None:
     results, machine, source = Path(order.results), read_machine(), read_source(ROOT)
     if source.sha256 != order.plan.source.sha256:
         raise InputError(f"{ROOT}: this node has other code than the one that was submitted; share one checkout")
-    worker_cores(max(order.plan.threads))
+    worker_cores(max(order.plan.threads), max(order.plan.processes))
     _check_cores(order)
     store.refuse_stub(results, machine.gpu_driver)
     kept = order.plan.model_copy(update={"machine_fingerprint": machine.fingerprint})
@@ -149,7 +149,8 @@ def draft_of(plan: Plan, case: Case, *, block: int, where: Where) -> Trial:
         machine=where.machine,
         source=where.source,
         conditions=Conditions(
-            cores=worker_cores(case.threads),
+            cores=worker_cores(case.threads, case.processes),
+            cores_shared=cores_shared(case.threads, case.processes),
             load_before=load_average(),
             memory_limit_bytes=plan.memory_limit_bytes,
             time_limit_seconds=plan.time_limit_seconds,

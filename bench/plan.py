@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 from bench.contract import Device, Entry, Precision
 from bench.errors import InputError
-from bench.plugins import find_entry
+from bench.plugins import entries, find_entry
 from bench.record import Case, Interpreter, Plan
 from bench.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """How much is run where no flag says otherwise. epochs: None for the task's own; entries: None for all."""
+    """How much is run where no flag says otherwise. epochs: None for the task's own; entries: None for all.
+
+    All: but those that can do several processes (see `default_entries`).
+    """
 
     tasks: tuple[str, ...]
     entries: tuple[str, ...] | None = None
@@ -43,17 +46,45 @@ PROFILES = {
 }
 
 
+def default_entries(profile: Profile, processes: Sequence[int] | None) -> list[str]:
+    """The entries of a run that names none: the profile's, and with several processes those that can do them.
+
+    An entry for several processes is planned only where these are asked for, or where it is named: with one process it
+    is another entry's training with more around it.
+    """
+    plain = profile.entries or [entry.name for entry in entries() if entry.launcher is None]
+    able = [entry.name for entry in entries() if entry.launcher is not None]
+    if processes is None:
+        return list(plain)
+    return [*(plain if 1 in processes else ()), *(able if any(count > 1 for count in processes) else ())]
+
+
+def check_processes(names: Sequence[str], processes: Sequence[int]) -> None:
+    """Raise InputError where an entry that was named trains in one process, and none of these numbers is one."""
+    if 1 in processes:
+        return
+    able = [entry.name for entry in entries() if entry.launcher is not None]
+    for entry in map(find_entry, names):
+        if entry.launcher is None:
+            raise InputError(
+                f"--processes {processes[0]}: {entry.name} trains in one process; take {', '.join(able)}, "
+                "or add --processes 1"
+            )
+
+
 def cases(plan: Plan) -> list[Case]:
-    """Every case of the plan, in the order of the plan's lists."""
+    """Every case of the plan, in the order of the plan's lists; of several processes, for entries that can do them."""
     found = []
     for task in plan.tasks:
         for name in plan.entries:
             entry = find_entry(name)
             labels = [one.label for one in plan.interpreters if one.framework == entry.framework] or [""]
             found += [
-                case_of(task, entry, device, threads, precision=precision, environment=label)
+                case_of(task, entry, device, threads, precision=precision, environment=label, processes=processes)
                 for device in plan.devices
                 for threads in plan.threads
+                for processes in plan.processes
+                if processes == 1 or entry.launcher is not None
                 for precision in plan.precisions
                 for label in labels
             ]
@@ -68,8 +99,9 @@ def case_of(
     *,
     precision: Precision = "ieee",
     environment: str = "",
+    processes: int = 1,
 ) -> Case:
-    """The case of a task and an entry on a device with so many threads."""
+    """The case of a task and an entry on a device with so many threads in each of so many processes."""
     return Case(
         task=task.name,
         fingerprint=task.fingerprint,
@@ -82,6 +114,7 @@ def case_of(
         batch_size=task.batch_size,
         precision=precision,
         environment=environment,
+        processes=processes,
     )
 
 

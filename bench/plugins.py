@@ -4,8 +4,10 @@ What a module says of itself stands in it as plain assignments, read from its so
 imports no framework:
 
     NAME = "my-entry"  FRAMEWORK = "torch"  MODE = "graph"  TIER = "tuned"  DEVICES = ("cpu", "cuda")
+    LAUNCHER = "torchrun"
 
-Each may be left out. Another package offers its entries through the entry-point group `bench.entries`.
+Each may be left out; an entry without a launcher trains in one process. Another package offers its entries through the
+entry-point group `bench.entries`.
 """
 
 import ast
@@ -15,11 +17,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
-from bench.contract import ENTRIES, Device, Entry, Mode, Tier
+from bench.contract import ENTRIES, Device, Entry, Launcher, Mode, Tier
 from bench.errors import InputError
 
 GROUP = "bench.entries"
-_ALLOWED: dict[str, tuple[str, ...]] = {"MODE": get_args(Mode), "TIER": get_args(Tier), "DEVICES": get_args(Device)}
+_ALLOWED: dict[str, tuple[str, ...]] = {
+    "MODE": get_args(Mode),
+    "TIER": get_args(Tier),
+    "DEVICES": get_args(Device),
+    "LAUNCHER": get_args(Launcher),
+}
 
 
 @cache
@@ -68,6 +75,7 @@ def _entry(module: str, offered_as: str | None) -> Entry:
         mode=said.get("MODE", "unstated"),
         tier=said.get("TIER", "unstated"),
         devices=tuple(said.get("DEVICES", ("cpu", "cuda"))),
+        launcher=said.get("LAUNCHER"),
     )
 
 

@@ -34,7 +34,7 @@ def looks(cap: int) -> tuple[int, ...]:
 
 
 def widths(trials: Iterable[Trial], *, blocks: int, against: str) -> list[Width]:
-    """Of every entry against the reference on the same task, device, threads and precision, over the first blocks.
+    """Of every entry against the reference on the same task, device, threads and the like, over the first blocks.
 
     against: an entry's name; where the run does not have it, the first entry by the alphabet takes its place.
     """
@@ -42,7 +42,8 @@ def widths(trials: Iterable[Trial], *, blocks: int, against: str) -> list[Width]
     for trial in trials:
         if trial.placement.block < blocks:
             case = trial.case
-            group = (case.fingerprint, trial.machine.fingerprint, case.device, case.threads, case.precision)
+            workers = case.threads, case.processes
+            group = (case.fingerprint, trial.machine.fingerprint, case.device, *workers, case.precision)
             groups[group][case_key(trial)].append(trial)
     found = []
     for cases in groups.values():

@@ -57,8 +57,10 @@ class Limits(Value):
 
 
 class Case(Value):
-    """Task x entry x device x threads (x batch size, which the fingerprint holds). A trial is one case run once.
+    """Task x entry x device x threads x processes (x batch size, which the fingerprint holds).
 
+    A trial is one case run once.
+    threads: of each process. processes: that share each batch; of an entry that has devices in one process, those.
     precision: of products of float32 matrices. environment: the label of the interpreter, where a run has several of
     one framework; else empty.
     """
@@ -74,6 +76,7 @@ class Case(Value):
     batch_size: Annotated[int, Field(ge=1)]
     precision: Precision = "ieee"
     environment: str = ""
+    processes: Annotated[int, Field(ge=1)] = 1
 
 
 class MemorySample(Value):
@@ -92,7 +95,8 @@ class Memory(Value):
 
     peak_training_bytes: VmHWM, reset right before the training. sampled_peak: of one more epoch after the measured
     ones, read every millisecond, which would have disturbed them. The device's figures are of the framework's own
-    allocator, over the measured epochs.
+    allocator, over the measured epochs. Of a trial of several processes all of these are rank 0's;
+    peak_training_bytes_of_ranks: the same peak of each rank, rank 0 first; empty where there is one process.
     """
 
     after_import: MemorySample | None
@@ -104,6 +108,7 @@ class Memory(Value):
     device_peak_allocated_bytes: Figure
     device_peak_reserved_bytes: Figure
     reason: str | None = None
+    peak_training_bytes_of_ranks: list[Figure] = []
 
 
 class Surroundings(Value):
@@ -179,8 +184,21 @@ class Check(Value):
     reason: str | None = None
 
 
+class Communication(Value):
+    """What it costs that processes share a batch: the same steps with and without the exchange of gradients, in turn.
+
+    Seconds of rank 0, of windows of so many steps each, after the measured epochs; without it each process keeps to the
+    gradients of its own share. What is missing then is the exchange as far as it is not hidden behind the computing,
+    and the waiting for the others.
+    """
+
+    steps: Annotated[int, Field(ge=1)]
+    exchanging_seconds: list[Seconds]
+    local_seconds: list[Seconds]
+
+
 class Measurements(Value):
-    """All that a trial measured; units in the names, clocks monotonic."""
+    """All that a trial measured; units in the names, clocks monotonic. Of several processes, on rank 0."""
 
     import_seconds: Seconds  # the entry's module and its framework, and configure(); NumPy is there already
     data_seconds: Seconds  # the harness's own: decode, check and scale the data set, initial parameters
@@ -196,6 +214,7 @@ class Measurements(Value):
     gather_seconds_per_step: Figure  # taking a batch's rows and nothing else, where the entry can do that alone
     ceiling: Ceiling
     reasons: dict[str, str]  # why a figure of the surroundings is null, by its name
+    communication: Communication | None = None  # null where there is one process, or the entry cannot leave it out
 
 
 class Gpu(Value):
@@ -349,14 +368,19 @@ class Proof(Value):
 
 
 class Conditions(Value):
-    """The state of the machine around the trial."""
+    """The state of the machine around the trial.
 
-    cores: list[int]  # the affinity of the worker
+    cores: the affinity of the worker, of all its processes together. cores_shared: whether these are fewer than
+    processes x threads, so that processes take turns on them.
+    """
+
+    cores: list[int]
     load_before: Finite | None
     memory_limit_bytes: Bytes | None
     time_limit_seconds: Seconds
     environment: dict[str, str]  # the variables that set threads, as the worker had them
     sensors: bool  # whether anything was read around the windows; without, the trial only serves to price the sensors
+    cores_shared: bool = False
 
 
 class Placement(Value):
@@ -440,6 +464,8 @@ class WorkerRequest(Value):
     entry_module: str
     device: Device
     threads: Annotated[int, Field(ge=1)]
+    processes: Annotated[int, Field(ge=1)] = 1
+    cores_shared: bool = False
     precision: Precision = "ieee"
     sensors: bool = True
     slowdown: Annotated[float, Field(ge=0, le=1)] = 0
@@ -474,9 +500,12 @@ class Suite(Value):
 
 
 class WorkerReply(Value):
-    """What a worker says, on its standard output, once. The runner makes the record of it."""
+    """What a worker says, on its standard output, once. The runner makes the record of it.
 
-    status: Literal["ok", "refused", "failed", "out-of-memory"]
+    crashed: a rank did, as bench.launch saw. pids: of all ranks.
+    """
+
+    status: Literal["ok", "refused", "failed", "out-of-memory", "crashed"]
     reason: str | None
     measurements: Measurements | None = None
     check: Check | None = None
@@ -485,6 +514,7 @@ class WorkerReply(Value):
     kills: list[Kill] = []
     readings: list[Reading] = []
     windows: list[tuple[float, float]] = []  # start and end of each measured window, CLOCK_MONOTONIC
+    pids: list[int] = []
     versions: Versions | None = None
     implementation_sha256: str | None = None
 
@@ -513,6 +543,7 @@ class Plan(Value):
     entries: list[str]
     devices: list[Device]
     threads: list[Annotated[int, Field(ge=1)]]
+    processes: list[Annotated[int, Field(ge=1)]] = [1]
     precisions: list[Precision] = ["ieee"]
     interpreters: list[Interpreter] = []  # of frameworks that do not run in the runner's own
     gpu: str | None = None  # the UUID of the card

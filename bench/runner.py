@@ -22,10 +22,12 @@ from pydantic import ValidationError
 
 from bench import store
 from bench.certificate import LIMITS
-from bench.contract import Device, Entry, Precision
+from bench.contract import Device, Entry, Precision, Refusal, share_of
 from bench.disturbance import disturbances
 from bench.errors import InputError
 from bench.interpreters import environment_of
+from bench.launch import where_ranks_are
+from bench.parent import end_all_with
 from bench.plan import block_order, cases, entry_of, interpreter_of, task_of
 from bench.precision import enough, looks
 from bench.probes import gpu as cards
@@ -52,28 +54,44 @@ from bench.task import Task
 # Every variable that a BLAS or a framework of ours takes its number of threads from.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _STDERR_KEPT = 4000
+MOST_SHARING = 4  # processes a core: more say nothing about training, and fill the memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A worker that ended, as the runner saw it. returncode: None where its time ran out."""
+    """A worker that ended, as the runner saw it. returncode: None where its time ran out.
+
+    ranks: of a trial of several processes whose time ran out, where each rank was.
+    """
 
     pid: int
     returncode: int | None
     stdout: str
     stderr: str
     seconds: float
+    ranks: tuple[str, ...] = ()
 
 
-def worker_cores(threads: int) -> list[int]:
+def worker_cores(threads: int, processes: int = 1) -> list[int]:
     """The cores of a worker: the last ones this process may use, so that the first is left to the runner.
 
-    Raises InputError where there are fewer cores than threads.
+    Processes get cores of their own where there are so many, else they share all of them. Raises InputError where
+    there are fewer cores than threads of one process, or more than MOST_SHARING processes for each core.
     """
     cores = sorted(os.sched_getaffinity(0))
     if threads > len(cores):
         raise InputError(f"--threads {threads}: this machine gives {len(cores)} cores; take at most {len(cores)}")
-    return cores[-threads:]
+    if processes > MOST_SHARING * len(cores):
+        raise InputError(
+            f"--processes {processes}: this machine gives {len(cores)} cores; take at most {len(cores)}, "
+            f"or {MOST_SHARING * len(cores)} that share them"
+        )
+    return cores[-min(len(cores), threads * processes) :]
+
+
+def cores_shared(threads: int, processes: int) -> bool:
+    """Whether processes have to share cores here."""
+    return len(worker_cores(threads, processes)) < threads * processes
 
 
 @contextlib.contextmanager
@@ -90,7 +108,8 @@ def affinity(cores: list[int]) -> Iterator[None]:
 def worker_environment(threads: int, *, python: str = sys.executable, gpu: str | None = None) -> dict[str, str]:
     """The environment of a worker: ours, with the number of threads, a fixed order of hashes, and the cards it sees.
 
-    gpu: the UUID of the one card; None hides all of them, for what finds a card may take memory of it.
+    gpu: the UUID of the card, or several with commas between, one a process; None hides all of them, for what finds a
+    card may take memory of it.
     """
     changes = dict.fromkeys(THREAD_VARIABLES, str(threads))
     return {**environment_of(python), **changes, "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": gpu or ""}
@@ -146,15 +165,18 @@ def run_worker(
                     stdin.write(request.model_dump_json())
             ended = _wait(process.pid, time_limit_seconds)
             seconds = time.monotonic() - started
+            ranks = () if ended else tuple(where_ranks_are(Path(scratch)))
         finally:
-            # Also after a good end: a child that the worker left behind goes with its session.
+            # Also after a good end: a child that the worker left behind goes with it, whatever its session.
             end(process)
+            end_all_with("TMPDIR", scratch)
         return Finished(
             pid=process.pid,
             returncode=process.returncode if ended else None,
             stdout=_tail(out),
             stderr=_tail(err, _STDERR_KEPT),
             seconds=seconds,
+            ranks=ranks,
         )
 
 
@@ -172,7 +194,8 @@ def judge(finished: Finished, time_limit_seconds: float) -> tuple[Status, str | 
     """What a worker's end means: status, reason, and its reply where that is whole."""
     last = next((line.strip() for line in reversed(finished.stderr.splitlines()) if line.strip()), "no message")
     if finished.returncode is None:
-        return "timed-out", f"was still running after its limit of {time_limit_seconds:g} s", None
+        where = "".join(f"; {rank}" for rank in finished.ranks)
+        return "timed-out", f"was still running after its limit of {time_limit_seconds:g} s{where}"[:500], None
     if finished.returncode != 0:
         if "bad_alloc" in finished.stderr or "MemoryError" in finished.stderr:
             return "out-of-memory", f"died for lack of memory: {last}"[:500], None
@@ -213,7 +236,8 @@ class Where:
     """On what, and with which code, a record is made.
 
     python: the interpreter of the worker. packages: what it has installed, None for the runner's own. gpu: the UUID of
-    the card that a worker on CUDA sees. command: what starts a worker, in place of the interpreter's bench.worker.
+    the card that a worker on CUDA sees, of several processes that of rank 0's. command: what starts a worker, in place
+    of the interpreter's bench.worker.
     """
 
     machine: Machine
@@ -243,6 +267,7 @@ def ask_worker(
     threads: int,
     bounds: Bounds,
     where: Where,
+    processes: int = 1,
     precision: Precision = "ieee",
     sensors: bool = True,
     study: str | None = None,
@@ -257,6 +282,8 @@ def ask_worker(
         entry_module=module,
         device=device,
         threads=threads,
+        processes=processes,
+        cores_shared=cores_shared(threads, processes),
         precision=precision,
         sensors=sensors,
         memory_limit_bytes=bounds.memory_limit_bytes,
@@ -264,19 +291,44 @@ def ask_worker(
     )
     finished = run_worker(
         request,
-        cores=worker_cores(threads),
+        cores=worker_cores(threads, processes),
         time_limit_seconds=bounds.time_limit_seconds,
-        environment=worker_environment(threads, python=where.python, gpu=where.gpu),
-        command=where.command or (where.python, "-m", "bench.worker"),
+        environment=worker_environment(threads, python=where.python, gpu=_cards(where.gpu, processes)),
+        command=where.command or (where.python, "-m", *_worker(entry, processes)),
     )
     return *judge(finished, bounds.time_limit_seconds), finished
+
+
+def _worker(entry: Entry, processes: int) -> tuple[str, ...]:
+    """The module that is the worker, and its arguments: several processes are started by the entry's launcher."""
+    if processes == 1 or entry.launcher in (None, "one-process"):
+        return ("bench.worker",)
+    return "bench.launch", str(entry.launcher)
+
+
+def _cards(first: str | None, processes: int) -> str | None:
+    """The cards of a trial, one a process, the given one first; as many as there are, where these are fewer."""
+    if first is None or processes == 1:
+        return first
+    return ",".join([first, *cards.others(first)[: processes - 1]])
+
+
+def why_not(entry: Entry, case: Case, packages: Mapping[str, str] | None = None) -> str | None:
+    """Why a case cannot run here, before any worker is started; None where nothing is known against it."""
+    if case.processes > 1 and entry.launcher is None:
+        return f"{entry.name} trains in one process"
+    try:
+        share_of(case.batch_size, case.processes)
+    except Refusal as refusal:
+        return str(refusal)
+    return availability(entry, case.device, packages)
 
 
 def make_certificate(case: Case, task: Task, *, entry: Entry, bounds: Bounds, where: Where) -> Certificate:
     """The certificate of a case, by a worker of its own. Whatever the worker does, a Certificate comes back."""
     started_utc = datetime.now(UTC).isoformat(timespec="seconds")
     status: Status
-    reason, reply, seconds = availability(entry, case.device, where.packages), None, 0.0
+    reason, reply, seconds = why_not(entry, case, where.packages), None, 0.0
     if reason is not None:
         status = "refused"
     else:
@@ -288,6 +340,7 @@ def make_certificate(case: Case, task: Task, *, entry: Entry, bounds: Bounds, wh
             seed=task.seed,
             device=case.device,
             threads=case.threads,
+            processes=case.processes,
             bounds=bounds,
             where=where,
             precision=case.precision,
@@ -320,7 +373,7 @@ def run_trial(plan: Plan, case: Case, *, block: int, position: int, proof: Proof
     """
     task: Task = task_of(plan, case)
     bounds = Bounds(time_limit_seconds=plan.time_limit_seconds, memory_limit_bytes=plan.memory_limit_bytes)
-    load = load_average()
+    load, cores = load_average(), worker_cores(case.threads, case.processes)
     started_utc = datetime.now(UTC).isoformat(timespec="seconds")
     where = where.of(plan, case)
     status, reason, reply, stderr, seconds = proof.status, proof.reason, None, "", 0.0
@@ -336,6 +389,7 @@ def run_trial(plan: Plan, case: Case, *, block: int, position: int, proof: Proof
                 seed=task.seed + block,
                 device=case.device,
                 threads=case.threads,
+                processes=case.processes,
                 bounds=bounds,
                 where=where,
                 precision=case.precision,
@@ -347,7 +401,7 @@ def run_trial(plan: Plan, case: Case, *, block: int, position: int, proof: Proof
         elif status == "ok" and reply is not None and reply.implementation_sha256 != proof.implementation_sha256:
             status, reason = "refused", "the entry's source is not the one that was certified; run anew"
         if sampler is not None and reply is not None and reply.windows:
-            card = sampler.series(reply.windows, {finished.pid})
+            card = sampler.series(reply.windows, {finished.pid, *reply.pids})
     measured = reply.measurements if reply else None
     environment = worker_environment(case.threads, python=where.python, gpu=where.gpu)
     return Trial(
@@ -374,7 +428,8 @@ def run_trial(plan: Plan, case: Case, *, block: int, position: int, proof: Proof
         machine=where.machine,
         source=where.source,
         conditions=Conditions(
-            cores=worker_cores(case.threads),
+            cores=cores,
+            cores_shared=len(cores) < case.threads * case.processes,
             load_before=load,
             memory_limit_bytes=plan.memory_limit_bytes,
             time_limit_seconds=plan.time_limit_seconds,
@@ -382,9 +437,15 @@ def run_trial(plan: Plan, case: Case, *, block: int, position: int, proof: Proof
             sensors=plan.sensors,
         ),
         gpu=card,
-        disturbances=_disturbances(measured, case.threads, card),
+        disturbances=_disturbances(measured, _watched_cores(entry_of(plan, case), case, len(cores)), card),
         stderr_tail=stderr if stderr and status in FAILURES else None,
     )
+
+
+def _watched_cores(entry: Entry, case: Case, cores: int) -> int:
+    """How many cores the counters of a trial are of: those of rank 0, or of all devices where one process has them."""
+    count = case.threads * case.processes if entry.launcher == "one-process" else case.threads
+    return min(count, cores)
 
 
 def _disturbances(measured: Measurements | None, cores: int, card: Gpu | None) -> list[str]:

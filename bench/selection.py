@@ -2,11 +2,11 @@
 
 A side is a results folder or the folder of a run, with conditions after the last @: KEY=VALUE, separated by commas;
 all must hold. Keys: block, commit (its first digits), device, entry, environment, framework, machine (name or
-fingerprint), mode, precision, profile, run, task (name or fingerprint), threads, tier, batch.
+fingerprint), mode, precision, processes, profile, run, task (name or fingerprint), threads, tier, batch.
 
-Cases are matched by task, machine, entry, device, threads, precision and environment. Where A holds one entry and B
-others, each of B's is compared with A's. A difference that is to be the subject is named (`across`), and no longer
-matched; every other one is refused.
+Cases are matched by task, machine, entry, device, threads, processes, precision and environment. Where A holds one
+entry and B others, each of B's is compared with A's. A difference that is to be the subject is named (`across`), and no
+longer matched; every other one is refused.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ from bench.errors import InputError
 from bench.record import Trial
 from bench.stats import counts
 
-Across = Literal["versions", "machines", "threads", "precision", "harness", "environments"]
+Across = Literal["versions", "machines", "threads", "processes", "precision", "harness", "environments"]
 ACROSS: tuple[Across, ...] = get_args(Across)
 
 _KEYS: dict[str, Callable[[Trial, str], bool]] = {
@@ -34,6 +34,7 @@ _KEYS: dict[str, Callable[[Trial, str], bool]] = {
     "machine": lambda trial, value: value in (trial.machine.name, trial.machine.fingerprint),
     "mode": lambda trial, value: trial.case.mode == value,
     "precision": lambda trial, value: trial.case.precision == value,
+    "processes": lambda trial, value: str(trial.case.processes) == value,
     "profile": lambda trial, value: trial.placement.profile == value,
     "run": lambda trial, value: trial.placement.run == value,
     "task": lambda trial, value: value in (trial.case.task, trial.case.fingerprint),
@@ -47,6 +48,7 @@ _DIMENSIONS: tuple[tuple[str, Across | None, Callable[[Trial], str]], ...] = (
     ("machines", "machines", lambda trial: f"{trial.machine.name} ({trial.machine.fingerprint})"),
     ("devices", None, lambda trial: trial.case.device),
     ("threads", "threads", lambda trial: str(trial.case.threads)),
+    ("processes", "processes", lambda trial: str(trial.case.processes)),
     ("precisions", "precision", lambda trial: trial.case.precision),
     ("environments", "environments", lambda trial: trial.case.environment or "the runner's own"),
 )
@@ -300,5 +302,6 @@ def versions_of(trial: Trial, *, same_entry: bool = True) -> dict[str, str]:
 def _describe(trial: Trial) -> str:
     case = trial.case
     threads = "1 thread" if case.threads == 1 else f"{case.threads} threads"
+    threads += "" if case.processes == 1 else f", {case.processes} processes"
     label = f" [{case.environment}]" if case.environment else ""
     return f"{case.task} {case.entry}{label} ({case.device}, {threads}, {trial.machine.name})"

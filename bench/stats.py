@@ -238,13 +238,14 @@ def why_left_out(trial: Trial) -> tuple[str, str]:
     return "uncertified", trial.certificate.reason or trial.check.reason or "its proof was refused"
 
 
-CaseKey = tuple[str, str, str, str, int, str, str]
+CaseKey = tuple[str, str, str, str, int, str, str, int]
 
 
 def case_key(trial: Trial) -> CaseKey:
-    """What trials must share to be of one case: task, machine, entry, device, threads, precision, environment."""
+    """What trials must share to be of one case: task, machine, entry, device, threads, processes and the like."""
     case, machine = trial.case, trial.machine.fingerprint
-    return case.fingerprint, machine, case.entry, case.device, case.threads, case.precision, case.environment
+    where = case.device, case.threads, case.precision, case.environment, case.processes
+    return case.fingerprint, machine, case.entry, *where
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:
@@ -453,9 +454,9 @@ def compare(
     """Case B against case A over the blocks that hold both; trials that do not count are left out.
 
     Per block d = ln(value of B) - ln(value of A), paired by run and block; ratio = exp(mean d), its 95% interval the t
-    interval over blocks. Raises InputError where the two sides differ in fingerprint, machine, device, threads or
-    precision, where a side is empty or mixes cases, or where a block holds a case twice. Environments may differ: two
-    versions of one framework are a comparison.
+    interval over blocks. Raises InputError where the two sides differ in fingerprint, machine, device, threads,
+    processes or precision, where a side is empty or mixes cases, or where a block holds a case twice. Environments may
+    differ: two versions of one framework are a comparison.
     """
     a, b = _one_case(trials_a), _one_case(trials_b)
     _refuse_unlike(a, b)
@@ -505,6 +506,7 @@ def _refuse_unlike(a: Trial, b: Trial) -> None:
         ("machines", a.machine.fingerprint, b.machine.fingerprint),
         ("devices", a.case.device, b.case.device),
         ("threads", str(a.case.threads), str(b.case.threads)),
+        ("processes", str(a.case.processes), str(b.case.processes)),
         ("precisions", a.case.precision, b.case.precision),
     ):
         if one != other:

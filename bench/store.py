@@ -44,6 +44,7 @@ def _safe(name: str) -> str:
 def trial_file(case: Case, block: int) -> str:
     """The name of a trial's file inside the folder of its run."""
     where = f"{case.device}_t{case.threads}_b{case.batch_size}"
+    where += "" if case.processes == 1 else f"_p{case.processes}"
     where += "" if case.precision == "ieee" else f"_{case.precision}"
     where += f"_{_safe(case.environment)}" if case.environment else ""
     return f"block-{block:03d}_{_safe(case.task)}_{_safe(case.entry)}_{where}.json"

@@ -15,29 +15,42 @@ from pydantic import ValidationError
 from bench import __version__
 from bench.contract import Settings
 from bench.faults import fault
+from bench.followers import ALONE, Followers
 from bench.parent import die_with_parent
 from bench.probes.source import module_sha256
 from bench.record import Versions, WorkerReply, WorkerRequest, compact_json
 
 
-def run(request: WorkerRequest) -> WorkerReply:
-    """Do what is asked. Never raises for what an entry does: its refusal or failure is the reply."""
+def run(request: WorkerRequest, followers: Followers = ALONE) -> WorkerReply:
+    """Do what is asked. Never raises for what an entry does: its refusal or failure is the reply.
+
+    followers: the other ranks, where this is rank 0 of several.
+    """
     try:
-        return _DO[request.what](request, settings_of(request))
+        return _DO[request.what](request, settings_of(request), followers)
     except Exception as error:
         return fault(error)
 
 
 def settings_of(request: WorkerRequest) -> Settings:
     """What the entry is configured with."""
-    return Settings(device=request.device, threads=request.threads, precision=request.precision)
+    return Settings(
+        device=request.device, threads=request.threads, precision=request.precision, processes=request.processes
+    )
 
 
-def _trial(request: WorkerRequest, settings: Settings) -> WorkerReply:
+def _trial(request: WorkerRequest, settings: Settings, followers: Followers) -> WorkerReply:
     from bench.measure import measure
 
     measurements, check, entry, windows = measure(
-        request.entry, request.entry_module, request.task, request.training_seed, settings, sensors=request.sensors
+        request.entry,
+        request.entry_module,
+        request.task,
+        request.training_seed,
+        settings,
+        sensors=request.sensors,
+        cores_shared=request.cores_shared,
+        followers=followers,
     )
     return WorkerReply(
         status="ok" if check.verdict == "same-work" else "refused",
@@ -50,12 +63,12 @@ def _trial(request: WorkerRequest, settings: Settings) -> WorkerReply:
     )
 
 
-def _certificate(request: WorkerRequest, settings: Settings) -> WorkerReply:
+def _certificate(request: WorkerRequest, settings: Settings, followers: Followers) -> WorkerReply:
     from bench.certificate import host_reads, prove, reason_of
     from bench.measure import load_entry
 
-    entry = load_entry(request.entry, request.entry_module, settings)
-    parts = prove(entry, request.task, request.training_seed, precision=request.precision)
+    entry = load_entry(request.entry, request.entry_module, settings, followers)
+    parts = prove(entry, request.task, request.training_seed, precision=request.precision, processes=request.processes)
     reads = host_reads(entry, request.task, request.training_seed)
     reason = reason_of(parts, reads)
     return WorkerReply(
@@ -68,7 +81,7 @@ def _certificate(request: WorkerRequest, settings: Settings) -> WorkerReply:
     )
 
 
-def _mutations(request: WorkerRequest, settings: Settings) -> WorkerReply:
+def _mutations(request: WorkerRequest, settings: Settings, _: Followers) -> WorkerReply:
     from bench.mutations import run_suite
 
     module = importlib.import_module(request.entry_module)
@@ -76,7 +89,7 @@ def _mutations(request: WorkerRequest, settings: Settings) -> WorkerReply:
     return WorkerReply(status="ok", reason=None, kills=run_suite(module.MUTANTS), versions=_versions(module))
 
 
-def _study(request: WorkerRequest, settings: Settings) -> WorkerReply:
+def _study(request: WorkerRequest, settings: Settings, _: Followers) -> WorkerReply:
     assert request.study is not None
     study = importlib.import_module(request.study)
     module = importlib.import_module(request.entry_module)

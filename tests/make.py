@@ -93,6 +93,7 @@ def make_trial(
     gather_seconds: float | None = 1e-5,
     precision: str = "ieee",
     environment: str = "",
+    processes: int = 1,
 ) -> Trial:
     """A trial as the runner records it.
 
@@ -185,6 +186,7 @@ def make_trial(
                 "batch_size": task.batch_size,
                 "precision": precision,
                 "environment": environment,
+                "processes": processes,
             },
             "task": task,
             "training_seed": block,

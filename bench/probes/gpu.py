@@ -187,6 +187,16 @@ def list_gpus() -> tuple[list[str], str | None]:
     return cards, None if cards else next((slot.reason for slot in slots), "NVML lists no card")
 
 
+def others(first: str) -> list[str]:
+    """The UUIDs of the cards beside one; those in MIG mode are left out, for CUDA would take a slice in silence."""
+    try:
+        slots = _slots()
+    except Unreadable:
+        return []
+    found = [slot.card.uuid for slot in slots if slot.card is not None and slot.slices is None]
+    return [uuid for uuid in found if uuid != first]
+
+
 def driver() -> tuple[str | None, str | None]:
     """The version of NVIDIA's driver, such as 580.95.05, or None and the reason."""
     try:

@@ -15,7 +15,9 @@ def text(certificate: Certificate) -> str:
     """The verdict in one line, and below it a line a part; where it failed: each figure, its step and its deviation."""
     case = certificate.case
     verdict = "same work" if certificate.status == "ok" else certificate.status
-    lines = [f"{case.entry} on {case.task}: {verdict}" + (f": {certificate.reason}" if certificate.reason else "")]
+    ranks = "" if case.processes == 1 else f" in {case.processes} processes"
+    reason = f": {certificate.reason}" if certificate.reason else ""
+    lines = [f"{case.entry} on {case.task}{ranks}: {verdict}{reason}"]
     for part in certificate.parts:
         lines.append(f"  part {part.name}: {_largest(part)}")
         lines += [f"    {fault}" for fault in part.faults]
@@ -99,7 +101,7 @@ def matrix(newest: Sequence[tuple[Path, Certificate]], folder: Path) -> str:
         "relative deviation of a parameter from the float64 oracle over 100 steps in float64, linked to its file.",
         "",
     ]
-    shown = [(path, c) for path, c in newest if c.case.device == "cpu" and c.case.threads == 1]
+    shown = [(path, c) for path, c in newest if c.case.device == "cpu" and (c.case.threads, c.case.processes) == (1, 1)]
     tasks = {c.case.fingerprint: c.case.task for _, c in sorted(shown, key=lambda one: one[1].case.task)}
     found = {(c.case.entry, c.case.fingerprint): (path, c) for path, c in shown}
     lines.append(f"| Entry | {' | '.join(map(escape.markdown, tasks.values()))} |")

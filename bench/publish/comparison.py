@@ -121,7 +121,7 @@ def _names(trial: Trial) -> list[str]:
         case.task,
         case.entry,
         case.device,
-        units.count(case.threads, "thread"),
+        units.workers(case.threads, case.processes),
         "" if case.precision == "ieee" else case.precision,
         case.environment and f"environment {case.environment}",
         trial.machine.name,

@@ -143,10 +143,11 @@ TIMES: tuple[tuple[str, Callable[[Trial], float | None]], ...] = (
 def series_name(case: Case) -> str:
     """The name of a case over time: mlp-6c24f48b/torch-eager/cpu/t1/b64.
 
-    The fingerprint is in it, so that a changed task begins a new series. What is as usual (IEEE, the runner's own
-    interpreter) is left out.
+    The fingerprint is in it, so that a changed task begins a new series. What is as usual (one process, IEEE, the
+    runner's own interpreter) is left out.
     """
     parts = [f"{case.task}-{case.fingerprint[:8]}", case.entry, case.device, f"t{case.threads}", f"b{case.batch_size}"]
+    parts += [f"p{case.processes}"] if case.processes != 1 else []
     parts += [case.precision] if case.precision != "ieee" else []
     parts += [case.environment] if case.environment else []
     return "/".join(parts)
@@ -400,6 +401,7 @@ def _labels(section: Section, case: Case) -> dict[str, str]:
         "tier": case.tier,
         "device": case.device,
         "threads": str(case.threads),
+        "processes": str(case.processes),
         "batch_size": str(case.batch_size),
         "precision": case.precision,
         "environment": case.environment,
@@ -452,6 +454,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="tier", kind="string", of_trial=lambda trial: trial.case.tier),
     Column(name="device", kind="string", of_trial=lambda trial: trial.case.device),
     Column(name="threads", kind="Int64", of_trial=lambda trial: trial.case.threads),
+    Column(name="processes", kind="Int64", of_trial=lambda trial: trial.case.processes),
     Column(name="batch_size", kind="Int64", of_trial=lambda trial: trial.case.batch_size),
     Column(name="precision", kind="string", of_trial=lambda trial: trial.case.precision),
     Column(name="environment", kind="string", of_trial=lambda trial: trial.case.environment),

@@ -27,7 +27,8 @@ def _latex(section: Section) -> str:
     frame = pd.DataFrame(rows, columns=[_ascii(head) for head in HEADS])
     frame.columns = pd.Index([_escaped(head) for head in frame.columns])
     style = frame.style.format(_escaped).hide(axis="index")
-    label = f"tab:{section.task.name}-{section.machine.name}-t{section.threads}"
+    processes = "" if section.processes == 1 else f"-p{section.processes}"
+    label = f"tab:{section.task.name}-{section.machine.name}-t{section.threads}{processes}"
     return style.to_latex(
         hrules=True,
         caption=_escaped(_ascii(caption(section))),
@@ -43,7 +44,7 @@ def caption(section: Section) -> str:
     runs = ", ".join(dict.fromkeys(trial.placement.run for trial in trials))
     return (
         f"{task.name} ({task.title}, batch {task.batch_size}, {task.epochs} epochs) on "
-        f"{escape.plain(markdown.machine_text(section.machine))}, {units.count(section.threads, 'thread')}; "
+        f"{escape.plain(markdown.machine_text(section.machine))}, {units.workers(section.threads, section.processes)}; "
         f"{units.days(trial.started_utc for trial in trials)}; "
         f"{escape.plain(markdown.versions_text(trials), 600)}; runs {escape.plain(runs)}. "
         "Ratios are of paired blocks, with 95% intervals."

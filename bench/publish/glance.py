@@ -218,7 +218,8 @@ def _choice(case: Claim, machine: str, judged: Iterable[Judged]) -> Choice:
 
 def _is_plain(o: Observation) -> bool:
     """Whether it is of the task mlp as it ships, with one thread."""
-    return o.conditions.fingerprint == _shipped_fingerprint() and o.conditions.threads == 1
+    c = o.conditions
+    return c.fingerprint == _shipped_fingerprint() and (c.threads, c.processes) == (1, 1)
 
 
 @cache

@@ -33,7 +33,8 @@ def title(series: Series) -> str:
     line = series.line
     case = line.case
     entry = case.entry + (f" [{case.environment}]" if case.environment else "")
-    where = [case.device, units.count(case.threads, "thread"), *([case.precision] if case.precision != "ieee" else [])]
+    where = [case.device, units.workers(case.threads, case.processes)]
+    where += [case.precision] if case.precision != "ieee" else []
     where.append(line.machine_name)
     return f"{case.task}, {entry}: {_NAMES[line.quantity]} against {series.reference} ({', '.join(where)})"
 

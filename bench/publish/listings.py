@@ -163,6 +163,12 @@ _CASE_HEADS = (
 )
 
 
+def _threads(case: Case) -> Cell:
+    """1; 2 × 1 of two processes with one thread each."""
+    processes = "" if case.processes == 1 else f"{case.processes} × "
+    return Cell(text=f"{processes}{case.threads}", order=case.processes * case.threads)
+
+
 def _case_cells(case: Case, epochs: int, machine: str) -> tuple[Cell, ...]:
     return (
         Cell(text=entry_name(case)),
@@ -170,7 +176,7 @@ def _case_cells(case: Case, epochs: int, machine: str) -> tuple[Cell, ...]:
         Cell(text=case.task),
         Cell(text=str(case.batch_size), order=case.batch_size),
         Cell(text=str(epochs), order=epochs),
-        Cell(text=str(case.threads), order=case.threads),
+        _threads(case),
         Cell(text=case.device),
         Cell(text=case.precision),
         Cell(text=machine),
@@ -211,10 +217,11 @@ def cases(lines: Sequence[Line]) -> Table:
     return _made(
         "cases",
         "Every case",
-        "A case is a task, an entry, a number of threads. Samples/s are medians over trials. Ratios are to "
-        f"{REFERENCE} in the same blocks of the same run. To first step: import + build + first step. Memory is "
-        "resident, the peak in training and that less what the import took. The certificate proves that it was the "
-        "same work: the largest deviations from the float64 oracle, in float64 and in the precision of the run.",
+        "A case is a task, an entry, a number of threads (2 × 1: two processes of one each). Samples/s are medians "
+        f"over trials. Ratios are to {REFERENCE} in the same blocks of the same run. To first step: import + build + "
+        "first step. Memory is resident, the peak in training and that less what the import took; of several processes "
+        "it is the first one's. The certificate proves that it was the same work: the largest deviations from the "
+        "float64 oracle, in float64 and in the precision of the run.",
         heads,
         lines,
         "No trial counts yet.",
@@ -348,7 +355,7 @@ def _study_lines(key: StudyKey, group: Sequence[Studied], results: Path) -> list
                     Cell(text=study),
                     Cell(text=case.entry, framework=case.framework),
                     Cell(text=case.task),
-                    Cell(text=str(case.threads), order=case.threads),
+                    _threads(case),
                     Cell(text=machine_name),
                     Cell(text=name),
                     Cell(text=text + (f" ({reason})" if median is None and reason else ""), order=median),
@@ -447,7 +454,7 @@ def _brief_cells(case: Case) -> tuple[Cell, ...]:
         Cell(text=entry_name(case), framework=case.framework),
         Cell(text=case.task),
         Cell(text=str(case.batch_size), order=case.batch_size),
-        Cell(text=str(case.threads), order=case.threads),
+        _threads(case),
     )
 
 

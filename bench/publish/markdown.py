@@ -204,7 +204,8 @@ def sweep_text(sweep: Sweep, folder: Path) -> str:
     ]
     lines += [line for detail in sweeps.details(sweep) for line in _detail(detail)]
     spoilt = sorted(
-        f"{entry_name(t.case)}, {t.case.task}, batch {t.case.batch_size}, {units.count(t.case.threads, 'thread')}, "
+        f"{entry_name(t.case)}, {t.case.task}, batch {t.case.batch_size}, "
+        f"{units.workers(t.case.threads, t.case.processes)}, "
         f"block {t.placement.block}: {'; '.join(t.disturbances)}"
         for t in trials
         if t.disturbances and counts(t)
@@ -218,7 +219,7 @@ def sweep_text(sweep: Sweep, folder: Path) -> str:
 
 def _title(section: Section) -> str:
     cpu = section.machine.cpu_model or section.machine.name
-    threads = units.count(section.threads, "thread")
+    threads = units.workers(section.threads, section.processes)
     precision = "" if section.precision == "ieee" else f", products in {section.precision}"
     task = section.task
     variant = f" (batch {task.batch_size}, {units.count(task.epochs, 'epoch')})"
@@ -312,10 +313,12 @@ def reproduce(section: Section) -> str:
     if task.name in shipped_tasks() and not is_shipped(task):
         variant = f"--batch-size {task.batch_size} --epochs {task.epochs} "
     names = sorted({row.case.entry for row in rows})
-    entries = "" if names == sorted(entry.name for entry in ENTRIES) else "".join(f"--entry {n} " for n in names)
+    default = sorted(entry.name for entry in ENTRIES if entry.launcher is None)
+    entries = "" if names == default else "".join(f"--entry {n} " for n in names)
+    processes = "" if section.processes == 1 else f"--processes {section.processes} "
     return (
         f"bench run --profile {placement.profile} --task {task.name} {variant}{entries}--threads {section.threads} "
-        f"--blocks {blocks} --seed {placement.plan_seed}"
+        f"{processes}--blocks {blocks} --seed {placement.plan_seed}"
         + ("" if section.precision == "ieee" else f" --matmul {section.precision}")
     )
 
@@ -356,7 +359,8 @@ def _link(paths: Sequence[Path], folder: Path) -> str:
 def _failure(failure: Failure, folder: Path, *, sized: bool = False) -> str:
     case = failure.case
     blocks = ", ".join(map(str, failure.blocks))
-    size = f", {case.task}, batch {case.batch_size}, {units.count(case.threads, 'thread')}" if sized else ""
+    workers = units.workers(case.threads, case.processes)
+    size = f", {case.task}, batch {case.batch_size}, {workers}" if sized else ""
     what = escape.markdown(
         f"{entry_name(case)} ({case.device}){size}, {failure.status} in block {blocks}: {failure.reason}"
     )

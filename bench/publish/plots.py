@@ -107,11 +107,11 @@ def of_section(section: Section) -> Charts:
 
 def of_sweep(sweep: Sweep) -> Charts:
     """The chart of a sweep."""
-    name: str = {"batch-size": "batch", "width": "widths", "threads": "threads"}[sweep.kind]
-    spec = over_threads(sweep) if sweep.kind == "threads" else over_sizes(sweep)
+    name: str = {"batch-size": "batch", "width": "widths", "threads": "threads"}.get(sweep.kind, "processes")
+    spec = over_sizes(sweep) if sweep.kind in ("batch-size", "width") else over_workers(sweep)
     return Charts(
         rank=(False, 0),
-        name=_sweep_name(sweep),
+        name=_sweep_name(sweep) if name != "processes" else f"{sweep.kind}_{_sweep_name(sweep)}",
         label=sweeps.title(sweep),
         machine=sweep.machine.name,
         specs={} if spec is None else {name: spec},
@@ -169,6 +169,14 @@ def figures(
             note="Dots are medians, bars the range; the thin lines are N times the speed of the fewest threads.",
             plots=of("threads"),
             why="a sweep needs 2 numbers of threads in one run (`bench run --threads`)",
+        ),
+        Figure(
+            name="processes",
+            title="Samples a second over processes",
+            note="Dots are medians, bars the range; the thin lines are N times the speed of the fewest processes. "
+            "Strong scaling: they share one batch; weak scaling: the batch grows with them.",
+            plots=of("processes"),
+            why="a sweep needs 2 numbers of processes in one run (`bench run --processes`)",
         ),
         Figure(
             name="accuracy",
@@ -323,39 +331,40 @@ def _over_sizes(*, batch: bool, lines: bool, crossings: bool) -> Spec:
     return _spec(alt.layer(*layers))
 
 
-def over_threads(sweep: Sweep) -> Spec | None:
-    """Rates over threads beside what as many times the speed of the fewest would be."""
+def over_workers(sweep: Sweep) -> Spec | None:
+    """Rates over threads or processes beside what as many times the speed of the fewest would be."""
+    noun = "threads" if sweep.kind == "threads" else "processes"
     rows: list[Spec] = []
     for one in sweep.entries:
-        known = sorted(one.efficiencies, key=lambda seen: seen.threads)
+        known = sorted(one.efficiencies, key=lambda seen: seen.workers)
         for seen in known:
             rows.append(
                 {
                     **_who(one.case),
-                    "threads": seen.threads,
+                    noun: seen.workers,
                     "median": seen.rate.median,
                     "least": seen.rate.least,
                     "greatest": seen.rate.greatest,
-                    "ideal": known[0].rate.median * seen.threads / known[0].threads,
+                    "ideal": known[0].rate.median * seen.workers / known[0].workers,
                     "told": units.rate_spread(seen.rate),
                 }
             )
-    return _filled(_over_threads(), rows, height=300, ticks=sweep.points) if rows else None
+    return _filled(_over_workers(noun), rows, height=300, ticks=sweep.points) if rows else None
 
 
 @cache
-def _over_threads() -> Spec:
+def _over_workers(noun: str) -> Spec:
     import altair as alt
 
     x = alt.X(
-        "threads:Q",
-        title="threads",
+        f"{noun}:Q",
+        title=noun,
         scale=alt.Scale(padding=16, nice=False, zero=False),
         axis=alt.Axis(values=_later("ticks"), format="d", grid=False),
     )
     y = alt.Y("median:Q", title="samples/s", axis=_axis("~s"))
     colour = _entry_colour()
-    tooltip = [alt.Tooltip("entry:N"), alt.Tooltip("threads:Q"), alt.Tooltip("told:N", title="samples/s")]
+    tooltip = [alt.Tooltip("entry:N"), alt.Tooltip(f"{noun}:Q"), alt.Tooltip("told:N", title="samples/s")]
     base = alt.Chart(_data())
     return _spec(
         alt.layer(
@@ -665,8 +674,9 @@ def _safe(text: str) -> str:
 
 def _section_name(section: Section) -> str:
     task, precision = section.task, "" if section.precision == "ieee" else f"_{section.precision}"
+    processes = "" if section.processes == 1 else f"_p{section.processes}"
     return _safe(
-        f"{task.name}_b{task.batch_size}_e{task.epochs}_t{section.threads}{precision}_{section.machine.name}"
+        f"{task.name}_b{task.batch_size}_e{task.epochs}_t{section.threads}{processes}{precision}_{section.machine.name}"
         f"_{task.fingerprint[:6]}"
     )
 
@@ -675,13 +685,14 @@ def _section_label(section: Section) -> str:
     task = section.task
     text = (
         f"{task.name}, batch {task.batch_size}, {units.count(task.epochs, 'epoch')}, "
-        f"{units.count(section.threads, 'thread')}"
+        f"{units.workers(section.threads, section.processes)}"
     )
     return text + ("" if section.precision == "ieee" else f", {section.precision}")
 
 
 def _sweep_name(sweep: Sweep) -> str:
     threads = "" if sweep.threads is None else f"_t{sweep.threads}"
+    threads += "" if sweep.processes == 1 else f"_p{sweep.processes}"
     return _safe(f"{sweep.base}_{sweep.device}{threads}_b{sweep.task.batch_size}_{sweep.machine.name}_{sweep.run}")
 
 

@@ -1,4 +1,4 @@
-"""list[(file, Trial)] -> sweeps over batch size, width and threads: their trials, lines, crossovers and parts. Pure.
+"""list[(file, Trial)] -> sweeps over batch size, width, threads, processes: trials, lines, crossovers, parts. Pure.
 
 A sweep is what one run measured at several sizes of one task. Its sizes would be as many long tables; they stand in one
 short table instead (`folded`), but for the size that the task ships with.
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from bench import attribution
+from bench import attribution, scaling
 from bench.attribution import LEAST_SIZES, TOLERANCE, Attribution, Crossover, Efficiency, Fit, Missing
 from bench.contract import Device, Precision
 from bench.flops import flops_per_sample
@@ -21,20 +21,21 @@ from bench.publish import units
 from bench.publish.details import Detail, plain
 from bench.publish.tables import REFERENCE, Failure, Record, Section, case_order, entry_name, entry_text, failures_of
 from bench.record import Case, Machine, Trial
-from bench.stats import counts, spread
+from bench.stats import Estimate, counts, spread
 from bench.task import Task, load_task, shipped_tasks
 
-Kind = Literal["batch-size", "width", "threads"]
+Kind = Literal["batch-size", "width", "threads", "strong-scaling", "weak-scaling"]
+WORKERS: tuple[Kind, ...] = ("threads", "strong-scaling", "weak-scaling")  # over numbers of these: no line is fitted
 WIDTH = re.compile(r"(?P<base>.+)-w(?P<width>\d+)")  # what `bench run --width` calls its tasks
-LEAST_THREADS = 2
-MOST_THREAD_TABLES = 2  # more numbers of threads than these are folded
+LEAST_WORKERS = 2
+MOST_THREAD_TABLES = 2  # more numbers of threads or processes than these are folded
 
 Key = tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Swept:
-    """One entry of a sweep. trials: that count, in order of their records' paths. fit: None in a sweep of threads."""
+    """One entry of a sweep. trials: that count, in order of their records' paths. fit: None over threads, processes."""
 
     case: Case
     trials: tuple[Trial, ...]
@@ -44,9 +45,11 @@ class Swept:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """One run's sweep. points: batch sizes, widths or numbers of threads, of trials that count. threads: None for all.
+    """One run's sweep. points: batch sizes, widths, numbers of threads or processes, of trials that count.
 
-    task: of the first point. base: its name, without the width. entries: the reference first.
+    threads: of each process; None for all. processes: of all points, 1 where they are the points. Strong scaling: over
+    processes that share one batch; weak scaling: over processes with as many rows of a batch each. task: of the first
+    point. base: its name, without the width. entries: the reference first.
     """
 
     kind: Kind
@@ -56,6 +59,7 @@ class Sweep:
     device: Device
     precision: Precision
     threads: int | None
+    processes: int
     run: str
     profile: str
     blocks: int
@@ -96,14 +100,19 @@ def _keys(trial: Trial) -> list[Key]:
     """A key for each kind of sweep that the trial can belong to; equal for all its points."""
     case, task = trial.case, trial.task
     where = trial.machine.fingerprint, case.device, case.precision
+    threads, processes = f"{case.threads:04}", f"{case.processes:04}"
     facts = task.model_dump(mode="json", exclude={"name", "title"})
     found = [
-        (case.task, "batch-size", *where, f"{case.threads:04}", _but(facts, "batch_size")),
-        (case.task, "threads", *where, case.fingerprint),
+        (case.task, "batch-size", *where, threads, _but(facts, "batch_size"), processes),
+        (case.task, "strong-scaling", *where, threads, case.fingerprint),
+        (case.task, "threads", *where, case.fingerprint, processes),
     ]
+    if case.batch_size % case.processes == 0:
+        share = f"{case.batch_size // case.processes:06}"
+        found.append((case.task, "weak-scaling", *where, threads, _but(facts, "batch_size"), share))
     if named := WIDTH.fullmatch(case.task):
         same = f"{len(task.layers)} {_but(facts, 'layers')}"
-        found.append((named["base"], "width", *where, f"{case.threads:04}", same))
+        found.append((named["base"], "width", *where, threads, same, processes))
     return found
 
 
@@ -112,19 +121,22 @@ def _but(facts: dict[str, Any], name: str) -> str:
 
 
 def point_of(trial: Trial, kind: Kind) -> int:
-    """The batch size, width or number of threads of a trial."""
+    """The batch size, width, number of threads or of processes of a trial."""
     if kind == "width":
         named = WIDTH.fullmatch(trial.case.task)
         assert named is not None
         return int(named["width"])
+    if kind in ("strong-scaling", "weak-scaling"):
+        return trial.case.processes
     return trial.case.threads if kind == "threads" else trial.case.batch_size
 
 
 def _shown(key: Key, runs: dict[str, list[Record]]) -> list[Sweep]:
-    kind: Kind = "width" if key[1] == "width" else "threads" if key[1] == "threads" else "batch-size"
-    least = LEAST_THREADS if kind == "threads" else LEAST_SIZES
+    [kind] = [kind for kind in get_args(Kind) if kind == key[1]]
+    least = LEAST_WORKERS if kind in WORKERS else LEAST_SIZES
     swept = {}
-    for run, records in runs.items():
+    for run, of_run in runs.items():
+        records = _tried_at_several(of_run, kind) if kind in ("strong-scaling", "weak-scaling") else of_run
         points = {point_of(trial, kind) for _, trial in records if counts(trial)}
         if len(points) >= least:
             swept[run] = records
@@ -144,6 +156,14 @@ def _shown(key: Key, runs: dict[str, list[Record]]) -> list[Sweep]:
     return found
 
 
+def _tried_at_several(records: Sequence[Record], kind: Kind) -> list[Record]:
+    """Of the entries that were run at more than one point: most can do one process alone, and say nothing here."""
+    tried: dict[str, set[int]] = defaultdict(set)
+    for _, trial in records:
+        tried[entry_name(trial.case)].add(point_of(trial, kind))
+    return [record for record in records if len(tried[entry_name(record[1].case)]) > 1]
+
+
 def _sweep(base: str, kind: Kind, records: Sequence[Record]) -> Sweep:
     first = records[0][1]
     groups: dict[str, list[Record]] = defaultdict(list)
@@ -157,8 +177,10 @@ def _sweep(base: str, kind: Kind, records: Sequence[Record]) -> Sweep:
                 Swept(
                     case=trials[0].case,
                     trials=trials,
-                    fit=None if kind == "threads" else attribution.fit(trials, kind),
-                    efficiencies=tuple(attribution.efficiencies(trials)) if kind == "threads" else (),
+                    fit=attribution.fit(trials, kind) if kind == "batch-size" or kind == "width" else None,
+                    efficiencies=tuple(attribution.efficiencies(trials, lambda trial: point_of(trial, kind)))
+                    if kind in WORKERS
+                    else (),
                 )
             )
     cases: dict[Case, list[Record]] = defaultdict(list)
@@ -173,6 +195,7 @@ def _sweep(base: str, kind: Kind, records: Sequence[Record]) -> Sweep:
         device=first.case.device,
         precision=first.case.precision,
         threads=None if kind == "threads" else first.case.threads,
+        processes=1 if kind in ("strong-scaling", "weak-scaling") else first.case.processes,
         run=first.placement.run,
         profile=first.placement.profile,
         blocks=len({trial.placement.block for _, trial in records}),
@@ -190,8 +213,9 @@ def folded(section: Section, sweeps: Iterable[Sweep]) -> bool:
     table has no room for.
     """
     if section.task.name in shipped_tasks() and load_task(section.task.name).batch_size == section.task.batch_size:
-        many = [s for s in sweeps if s.kind == "threads" and len(s.points) > MOST_THREAD_TABLES]
-        return section.threads not in (1, section.machine.cores) and _within(section, many)
+        many = [s for s in sweeps if s.kind in WORKERS and len(s.points) > MOST_THREAD_TABLES]
+        plain = section.threads in (1, section.machine.cores) and section.processes == 1
+        return not plain and _within(section, many)
     return _within(section, [s for s in sweeps if s.kind != "threads"])
 
 
@@ -207,42 +231,99 @@ def _run_of_case(trial: Trial) -> tuple[str, Case]:
 
 
 def title(sweep: Sweep) -> str:
-    """mlp over batch size, cpu, 1 thread"""
-    over = {"batch-size": "batch size", "width": "width", "threads": "threads"}[sweep.kind]
-    threads = "" if sweep.threads is None else f", {units.count(sweep.threads, 'thread')}"
+    """mlp over batch size, cpu, 1 thread; mlp over processes, cpu, 1 thread each, batch 64 (strong scaling)"""
+    over = {"batch-size": "batch size", "width": "width", "threads": "threads"}.get(sweep.kind, "processes")
+    threads = "" if sweep.threads is None else f", {units.workers(sweep.threads, sweep.processes)}"
     precision = "" if sweep.precision == "ieee" else f", {sweep.precision}"
     batch = "" if sweep.kind == "batch-size" else f", batch {sweep.task.batch_size}"
+    if over == "processes":
+        rows = _share(sweep)
+        threads += " each"
+        batch = (batch if sweep.kind == "strong-scaling" else f", batch {rows} a process") + f" ({_spoken(sweep.kind)})"
     return f"{sweep.base} over {over}, {sweep.device}{threads}{batch}{precision}"
+
+
+def _share(sweep: Sweep) -> int:
+    """Rows of a batch that each process has at the first point."""
+    return sweep.task.batch_size // sweep.points[0]
+
+
+def _spoken(kind: Kind) -> str:
+    return kind.replace("-", " ")
 
 
 def details(sweep: Sweep) -> list[Detail]:
     """The tables of a sweep."""
-    if sweep.kind == "threads":
-        return [_threads(sweep)]
+    if sweep.kind in WORKERS:
+        return [_workers(sweep)]
     found = [_times(sweep), _fits(sweep), _crossovers(sweep), _attributions(sweep)]
     return [detail for detail in found if detail is not None]
 
 
-def _threads(sweep: Sweep) -> Detail:
+def _workers(sweep: Sweep) -> Detail:
+    """Entries by numbers of threads or processes."""
+    of_threads = sweep.kind == "threads"
+    several = () if of_threads else tuple(point for point in sweep.points if point > 1)
     rows = []
     for one in sweep.entries:
-        by_threads = {seen.threads: seen for seen in one.efficiencies}
-        rows.append((entry_text(one.case), *(_efficiency(by_threads.get(point)) for point in sweep.points)))
+        by_number = {seen.workers: seen for seen in one.efficiencies}
+        cells = [_efficiency(by_number.get(point)) for point in sweep.points]
+        rows.append((entry_text(one.case), *cells, *(_communication(one, point) for point in several)))
     bases = sorted({seen.base for one in sweep.entries for seen in one.efficiencies})
+    noun = "threads" if of_threads else "processes"
+    note = f"Samples/s, median, and what N {noun} reach of N times the speed of "
+    note += f"{' or '.join(_number(base, sweep.kind) for base in bases)}, with its 95% interval over blocks."
+    if not of_threads:
+        batch = "share one batch" if sweep.kind == "strong-scaling" else f"have {_share(sweep)} rows of a batch each"
+        note += f" {_spoken(sweep.kind).capitalize()}: the processes {batch}."
+        note += (
+            " In communication: what of a step's time goes where the same steps leave out the exchange of gradients,"
+            " mean and 95% interval over blocks."
+        )
     return Detail(
         title="Parallel efficiency",
-        note="Samples/s, median, and what N threads reach of N times the speed of "
-        f"{' or '.join(units.count(base, 'thread') for base in bases)}, with its 95% interval over blocks.",
-        heads=("Entry", *(units.count(point, "thread") for point in sweep.points)),
+        note=note,
+        heads=(
+            "Entry",
+            *(_number(point, sweep.kind) for point in sweep.points),
+            *(f"In communication, {_number(point, sweep.kind)}" for point in several),
+        ),
         rows=tuple(rows),
+        remarks=tuple(
+            f"{units.workers(threads, processes)} had {units.count(cores, 'core')} between them and took turns: what "
+            "they reach says nothing about cores of their own"
+            for processes, threads, cores in scaling.sharing(trial for _, trial in sweep.records)
+        ),
     )
+
+
+def _number(workers: int, kind: Kind) -> str:
+    if kind == "threads":
+        return units.count(workers, "thread")
+    return "1 process" if workers == 1 else f"{workers:,} processes"
+
+
+def _communication(one: Swept, processes: int) -> str:
+    """42 % [40, 44] of a step's time"""
+    seen = communication(one, processes)
+    if seen.mean is None:
+        return units.NOT_MEASURED
+    if seen.interval is None:
+        return f"{units.share(seen.mean)} ({seen.reason})"
+    low, high = seen.interval
+    return f"{units.share(seen.mean)} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def communication(one: Swept, processes: int) -> Estimate:
+    """The share of a step's time in communication, of an entry at a number of processes."""
+    return scaling.communication(trial for trial in one.trials if trial.case.processes == processes)
 
 
 def _efficiency(seen: Efficiency | None) -> str:
     if seen is None:
         return units.NOT_MEASURED
     rate = units.rate(seen.rate.median)
-    if seen.threads == seen.base:
+    if seen.workers == seen.base:
         return rate
     if seen.value is None or seen.interval is None:
         return f"{rate}; {units.share(seen.value)} ({seen.reason})"
@@ -455,6 +536,13 @@ def figures(sweep: Sweep) -> dict[str, Any]:
         "efficiencies": [
             plain(seen) | {"entry": entry_name(one.case)} for one in sweep.entries for seen in one.efficiencies
         ],
+        "communication": [
+            plain(communication(one, point)) | {"entry": entry_name(one.case), "processes": point}
+            for one in sweep.entries
+            for point in sweep.points
+            if sweep.kind in ("strong-scaling", "weak-scaling") and point > 1
+        ],
+        "sharing_cores": scaling.sharing(trial for _, trial in sweep.records),
         "crossovers": plain(crossovers(sweep)),
         "attributions": [plain(one) for one in pairs if isinstance(one, Attribution)],
     }

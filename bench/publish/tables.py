@@ -64,12 +64,13 @@ class Failure:
 class Section:
     """One table: one task on one machine with so many threads at one precision. trials: of the runs that are shown.
 
-    best: the machine's ceilings, over all records that the report was made of.
+    threads: of each of so many processes. best: the machine's ceilings, over all records that the report was made of.
     """
 
     task: Task
     machine: Machine
     threads: int
+    processes: int
     precision: Precision
     rows: tuple[Row, ...]
     cuda_reason: str | None  # why no row is of CUDA; None where one is
@@ -97,10 +98,10 @@ def sections(records: Iterable[Record]) -> list[Section]:
     """
     records = list(records)
     best = best_ceilings(trial for _, trial in records)
-    groups: dict[tuple[str, str, int, str], list[Record]] = defaultdict(list)
+    groups: dict[tuple[str, str, int, int, str], list[Record]] = defaultdict(list)
     for record in records:
         case, machine = record[1].case, record[1].machine
-        groups[case.fingerprint, machine.fingerprint, case.threads, case.precision].append(record)
+        groups[case.fingerprint, machine.fingerprint, case.threads, case.processes, case.precision].append(record)
     return sorted((_section(group, best) for group in groups.values()), key=section_order)
 
 
@@ -108,7 +109,8 @@ def section_order(section: Section) -> Order:
     """By task, as it ships first, then its variants by size; then by machine."""
     task, machine = section.task, section.machine
     variant = (not is_shipped(task), task.batch_size, task.epochs, task.fingerprint)
-    return task.name, *variant, machine.name, machine.fingerprint, section.threads, section.precision
+    workers = section.threads, section.processes
+    return task.name, *variant, machine.name, machine.fingerprint, *workers, section.precision
 
 
 def _section(records: Sequence[Record], best: Mapping[Place, Best]) -> Section:
@@ -126,6 +128,7 @@ def _section(records: Sequence[Record], best: Mapping[Place, Best]) -> Section:
         task=newest.task,
         machine=newest.machine,
         threads=newest.case.threads,
+        processes=newest.case.processes,
         precision=newest.case.precision,
         rows=tuple(sorted(rows, key=lambda row: case_order(row.case))),
         cuda_reason=_cuda_reason(rows, trials),
@@ -451,6 +454,7 @@ def _figures(section: Section, row: Row) -> dict[str, Any]:
         "machine": section.machine.name,
         "machine_fingerprint": section.machine.fingerprint,
         "threads": case.threads,
+        "processes": case.processes,
         "precision": case.precision,
         "environment": case.environment,
         "device": case.device,
@@ -536,6 +540,7 @@ def _section_figures(section: Section) -> dict[str, Any]:
         "task": section.task.model_dump(mode="json"),
         "machine": section.machine.model_dump(mode="json"),
         "threads": section.threads,
+        "processes": section.processes,
         "precision": section.precision,
         "cuda": section.cuda_reason,
         "rows": [_figures(section, row) for row in section.rows],

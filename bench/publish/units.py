@@ -32,6 +32,12 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
+def workers(threads: int, processes: int = 1) -> str:
+    """1 thread; 2 threads; 2 processes of 1 thread"""
+    each = count(threads, "thread")
+    return each if processes == 1 else f"{processes:,} processes of {each}"
+
+
 def rate(value: float) -> str:
     """Samples a second, without the unit, which stands in the head of the column."""
     return significant(value)

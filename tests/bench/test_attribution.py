@@ -454,7 +454,7 @@ def test_perfect_scaling_has_an_efficiency_of_1() -> None:
     seen = efficiencies(trials)
 
     assert [(1, pytest.approx(1)), (2, pytest.approx(1)), (4, pytest.approx(1)), (8, pytest.approx(0.5))] == [
-        (one.threads, one.value) for one in seen
+        (one.workers, one.value) for one in seen
     ]
 
 
@@ -476,4 +476,4 @@ def test_without_one_thread_the_least_number_is_the_base() -> None:
     """And it is named."""
     trials = [make_step("numpy", block, 1e-3 / n, threads=n) for block in range(2) for n in (2, 4)]
 
-    assert [(2, 2), (4, 2)] == [(one.threads, one.base) for one in efficiencies(trials)]
+    assert [(2, 2), (4, 2)] == [(one.workers, one.base) for one in efficiencies(trials)]

@@ -15,16 +15,23 @@ from bench.record import Certificate, Epoch, Trial
 from bench.stats import summarise
 from tests.bench.test_stats import make_gpu
 from tests.make import make_certificate, make_record, make_trial
-from tests.publish.test_sweeps import crossing
+from tests.publish.test_sweeps import crossing, over_processes
+
+
+def sharing(trial: Trial) -> Trial:
+    """Where its processes have one core between them."""
+    shared = {"cores": [1], "cores_shared": trial.case.processes > 1}
+    return trial.model_copy(update={"conditions": trial.conditions.model_copy(update=shared)})
 
 
 def trials() -> list[Trial]:
-    """A sweep, a card, a failure, a disturbed trial, and one whose sensors told their energy."""
+    """Sweeps, one over processes that share cores, a card, a failure, a disturbed trial, and one with its energy."""
     energetic = make_trial("numpy", run="energy").model_dump()
     for epoch in energetic["measurements"]["epochs"]:
         epoch["surroundings"]["energy_joules"] = 3.0
     return [
         *(trial for _, trial in crossing()),
+        *(sharing(trial) for _, trial in over_processes({1: 1.0, 2: 0.5})),
         make_trial("torch-eager", device="cuda", run="card").model_copy(update={"gpu": make_gpu()}),
         make_trial("jax-jit", status="failed", reason="it broke", run="failed"),
         make_trial("numpy", run="noisy").model_copy(update={"disturbances": ["steal"]}),
@@ -77,7 +84,7 @@ def test_a_card_is_summed_up_alike() -> None:
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda trial: trial.conditions,
+        lambda trial: trial.conditions.environment,
         lambda trial: trial.measurements.first_losses,
         lambda trial: trial.measurements.epochs[0].mean_loss,
         lambda trial: trial.check.tolerances,

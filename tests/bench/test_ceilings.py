@@ -3,9 +3,9 @@
 import pytest
 
 from bench.attribution import seconds_per_step
-from bench.ceilings import best_ceilings, shares, slow_ceilings
+from bench.ceilings import best_ceilings, ceiling_of, shares, slow_ceilings
 from bench.flops import flops_per_sample
-from bench.record import Trial
+from bench.record import Figure, Trial
 from bench.stats import samples_per_second
 from tests.make import make_machine, make_step, make_task, make_trial, without_ceiling
 
@@ -36,13 +36,14 @@ def test_shares_are_of_the_own_and_of_the_machines_ceiling() -> None:
     "other",
     [
         make_trial("numpy", flops_per_second=9e11, threads=1),
+        make_trial("numpy", flops_per_second=9e11, processes=2),
         make_trial("numpy", flops_per_second=9e11, machine=make_machine(fingerprint="other")),
         make_trial("numpy", flops_per_second=9e11, device="cuda"),
         make_trial("numpy", flops_per_second=9e11, precision="tf32"),
         make_trial("numpy", flops_per_second=9e11, task=make_task(dtype="float64")),
         make_trial("numpy", flops_per_second=9e11, certificate="refused"),
     ],
-    ids=["threads", "machine", "device", "precision", "dtype", "refused"],
+    ids=["threads", "processes", "machine", "device", "precision", "dtype", "refused"],
 )
 def test_the_machines_ceiling_is_of_the_same_place(other: Trial) -> None:
     """Other threads, machines, devices, precisions and dtypes have ceilings of their own; refused trials none."""
@@ -53,6 +54,17 @@ def test_the_machines_ceiling_is_of_the_same_place(other: Trial) -> None:
     assert seen is not None
     assert seen.machine is not None
     assert seen.machine.flops_per_second == 1e11
+
+
+def test_two_ranks_have_twice_the_ceiling_of_one() -> None:
+    """Each is taken for as fast as rank 0; devices of one process were measured at once."""
+    trial = make_trial("torch-ddp", processes=2, flops_per_second=1e11)
+    assert trial.measurements is not None
+    peaks = {"peak_training_bytes_of_ranks": [Figure(value=1e9), Figure(value=1e9)]}
+    memory = trial.measurements.memory.model_copy(update=peaks)
+    ranks = trial.model_copy(update={"measurements": trial.measurements.model_copy(update={"memory": memory})})
+
+    assert (1e11, 2e11) == (ceiling_of(trial), ceiling_of(ranks))
 
 
 def test_a_ceiling_that_was_not_measured_says_why() -> None:

@@ -229,6 +229,42 @@ def test_threads_are_compared_with_fewer_of_the_same_entry() -> None:
     assert found.observations[0].against == "torch-eager with threads 1"
 
 
+def processes(speedup: float, *, shared: bool = False) -> Records:
+    """Two processes of torch-ddp beside torch-eager in one, over five blocks of one run."""
+    found = []
+    for block in range(5):
+        wobble = 1 + 0.002 * block
+        found.append(make_trial("torch-eager", block, seconds=1.0, threads=1))
+        two = make_trial("torch-ddp", block, seconds=wobble / speedup, threads=1, processes=2)
+        conditions = two.conditions.model_copy(update={"cores_shared": shared})
+        found.append(two.model_copy(update={"conditions": conditions}))
+    return kept(found)
+
+
+@pytest.mark.parametrize(
+    ("records", "verdict"),
+    [
+        (processes(1.6), "supported"),
+        (processes(0.7), "refuted"),
+        (processes(1.6, shared=True), "not measured here"),
+        (kept(both(1.0, threads=1)), "not measured here"),
+    ],
+    ids=["faster", "slower", "on shared cores", "one process"],
+)
+def test_the_shipped_claim_on_processes_is_decided_by_records(records: Records, verdict: ClaimVerdict) -> None:
+    """Of processes with cores of their own; until there are some it says which command measures it."""
+    [asked] = choose(read_claims(), ["processes"], Path())
+    found = one(judge([asked], records, []))
+
+    assert found.verdict == verdict, found.why
+    if verdict == "not measured here":
+        assert "--entry torch-ddp" in found.why
+        assert "--processes 1 --processes 2" in found.why
+    else:
+        assert found.observations[0].against == "torch-eager with processes 1"
+        assert "1 thread in each of 2 processes" in describe(found.observations[0])
+
+
 def test_a_spread_is_pooled_over_conditions_and_needs_many_processes() -> None:
     """The steadier side is found; with few processes it is not decided."""
 

@@ -35,6 +35,13 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
         (("run", "--threads", "0"), "--threads 0", "must be at least 1"),
         (("run", "--threads", "4096"), "this machine gives", "take at most"),
         (("run", "--threads", "two"), "'--threads'", "--help"),
+        (("run", "--processes", "0"), "--processes 0", "must be at least 1"),
+        (("run", "--processes", "-2"), "--processes -2", "must be at least 1"),
+        (("run", "--processes", "two"), "'--processes'", "--help"),
+        (("run", "--processes", "4096"), "--processes 4096: this machine gives", "take at most"),
+        (("run", "--processes", "2", "--entry", "numpy"), "numpy trains in one process", "take torch-ddp"),
+        (("certify", "numpy", "--processes", "2"), "numpy trains in one process", "take torch-ddp"),
+        (("certify", "torch-ddp", "--processes", "0"), "--processes 0", "must be at least 1"),
         (("run", "--batch-size", "60001"), "batch_size: must be at most 30000", "is 60001"),
         (("run", "--batch-size", "0"), "batch_size", "greater than or equal to 1, is 0"),
         (("run", "--blocks", "0"), "--blocks 0", "must be at least 1"),
@@ -157,6 +164,38 @@ def test_a_dry_run_prints_the_plan_and_its_time_and_writes_nothing(tmp_path: Pat
     assert (None, []) == (found["precision"]["blocks"], found["precision"]["costs"])
     assert "2 of 2 ratios have no run of 3 blocks or more" in found["precision"]["reason"]
     assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (("--processes", "1", "--processes", "2", "--entry", "torch-eager", "--entry", "torch-ddp"),
+         {("torch-eager", 1), ("torch-ddp", 1), ("torch-ddp", 2)}),
+        (("--processes", "2"),
+         {("torch-ddp", 2), ("tensorflow-multiworker", 2), ("tensorflow-mirrored", 2)}),
+        (("--entry", "torch-ddp"), {("torch-ddp", 1)}),
+        ((), {("torch-eager", 1), ("tensorflow-function", 1), ("tensorflow-loop", 1)}),
+    ],
+    ids=["several", "two alone", "named", "neither"],
+)  # fmt: skip
+def test_several_processes_are_planned_for_what_can_do_them(
+    tmp_path: Path, flags: tuple[str, ...], expected: set[tuple[str, int]]
+) -> None:
+    """Others have one; and what can do several is planned only where it is named, or several are asked for."""
+    done = bench("run", "--dry-run", "--blocks", "1", *flags, "--results", tmp_path, "--json")
+    found = [trial["case"] for trial in json.loads(done.stdout)["trials"]]
+
+    assert expected == {(case["entry"], case["processes"]) for case in found}
+    assert len(expected) == len(found)
+
+
+def test_without_a_flag_no_profile_has_entries_for_several_processes(tmp_path: Path) -> None:
+    """`full` takes all entries, but these are other trainings than those of one process with more around them."""
+    done = bench("run", "--dry-run", "--profile", "full", "--blocks", "1", "--results", tmp_path, "--json")
+    found = {trial["case"]["entry"] for trial in json.loads(done.stdout)["trials"]}
+
+    assert "sklearn" in found
+    assert set() == found & {"torch-ddp", "tensorflow-multiworker", "tensorflow-mirrored"}
 
 
 def test_the_order_of_a_block_comes_from_the_recorded_seed(tmp_path: Path) -> None:

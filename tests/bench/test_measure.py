@@ -9,6 +9,7 @@ from bench.conformance import ContractBroken
 from bench.contract import Settings
 from bench.measure import (
     Watch,
+    _communication,
     _device_memory,
     _gather,
     _refuse_above_ceiling,
@@ -62,6 +63,45 @@ def achieved(flops_per_second: float) -> Measurements:
 def test_a_training_below_its_ceiling_counts() -> None:
     """As it should be."""
     _refuse_above_ceiling(achieved(1e9), make_trial().task)
+
+
+def test_several_processes_have_as_many_ceilings() -> None:
+    """Rank 0's is measured while the others are idle; five times it is too much for four."""
+    _refuse_above_ceiling(achieved(1e8), make_trial().task, ranks=5)
+    with pytest.raises(ContractBroken, match=r"the framework's best product 4e\+08"):
+        _refuse_above_ceiling(achieved(1e8), make_trial().task, ranks=4)
+
+
+def test_steps_with_and_without_communication_are_taken_in_turn() -> None:
+    """Each once before for nothing, then five of each, the first of a pair alternating; nothing but these."""
+    seen: list[str] = []
+    trainer = SimpleNamespace(
+        train=lambda rows: seen.append(f"train {len(rows)}"), train_local=lambda rows: seen.append(f"local {len(rows)}")
+    )
+    watch = Watch(synchronize=lambda: None, sensors=False)
+    found = _communication(trainer, np.zeros((300, 1), np.int64), watch)  # type: ignore[arg-type]
+
+    assert found is not None
+    assert ["local 100", "train 100", "train 100", "local 100"] * 3 == seen
+    assert (100, 5, 5) == (found.steps, len(found.exchanging_seconds), len(found.local_seconds))
+
+
+def test_what_cannot_leave_communication_out_has_no_share_of_it() -> None:
+    """None, and never 0."""
+    watch = Watch(synchronize=lambda: None, sensors=False)
+
+    assert _communication(SimpleNamespace(), np.zeros((3, 1), np.int64), watch) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_on_shared_cores_nobody_is_foreign(shared: bool) -> None:
+    """Another rank's time would pass for a disturbance: null, with the reason."""
+    watch = Watch(synchronize=lambda: None, sensors=True, cores_shared=shared)
+    seen = watch.between(watch.counters(), watch.counters())
+
+    assert seen is not None
+    assert shared == (seen.foreign_seconds is None)
+    assert shared == ("foreign_seconds" in watch.reasons)
 
 
 def test_a_training_above_its_ceiling_fails() -> None:

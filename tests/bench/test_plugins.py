@@ -19,6 +19,7 @@ FRAMEWORK = "mine"
 MODE = "{mode}"
 TIER = "tuned"
 DEVICES = ("cpu",)
+LAUNCHER = "torchrun"
 """
 
 
@@ -44,6 +45,7 @@ def test_a_module_is_described_without_being_loaded(package: Path) -> None:
         found.tier,
         found.devices,
     )
+    assert "torchrun" == found.launcher
     assert "tells-on-import" not in sys.modules
 
 
@@ -65,6 +67,7 @@ def test_a_module_that_says_nothing_is_unstated(package: Path) -> None:
     [
         ('NAME = "torch-eager"', "calls itself 'torch-eager', which is an entry of the suite; choose another NAME"),
         ('MODE = "fast"', "MODE: must be one of eager, graph, compiled, whole-loop, unstated, is 'fast'"),
+        ('LAUNCHER = "mpirun"', "LAUNCHER: must be one of torchrun, tf-config, one-process, is 'mpirun'"),
         ("NAME = 3", "NAME: must be a text, is 3"),
         ('NAME = "a" + str(1)', "NAME: must be written out as plain text"),
         ("def (", "thirdparty.entry: cannot be read"),

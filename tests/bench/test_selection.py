@@ -161,6 +161,7 @@ OTHER = make_machine(fingerprint="machine-1", name="otherbox")
 UNLIKE = {
     "machines": make_run(run="two", machine=OTHER),
     "threads": make_run(run="two", threads=1),
+    "processes": make_run(run="two", processes=2),
     "precision": make_run(run="two", precision="tf32"),
     "environments": make_run(run="two", environment="torch-2.12"),
     "versions": make_run(run="two", packages={"torch": "2.12.0"}),
@@ -209,7 +210,7 @@ def test_another_version_of_evenhand_is_another_harness() -> None:
 )
 def test_tasks_and_devices_are_never_a_subject(other: list[Trial], message: str) -> None:
     """No flag lifts it."""
-    for across in ([], ["machines", "threads", "precision", "versions", "harness", "environments"]):
+    for across in ([], ["machines", "threads", "processes", "precision", "versions", "harness", "environments"]):
         with pytest.raises(InputError, match=message):
             match(make_run(run="one"), other, across)
 

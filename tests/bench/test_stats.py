@@ -158,11 +158,12 @@ def test_machines_devices_threads_precisions_and_environments_are_never_pooled()
         make_trial(task=make_task(batch_size=32)),
         make_trial(precision="tf32"),
         make_trial(environment="torch-2.12"),
+        make_trial(processes=2),
     ]
 
     actual = [summary.n for summary in summarise(trials)]
 
-    assert actual == [1, 1, 1, 1, 1, 1, 1]
+    assert actual == [1, 1, 1, 1, 1, 1, 1, 1]
 
 
 @FEW
@@ -326,9 +327,10 @@ def test_a_ratio_on_the_edge_of_the_band_is_never_decided() -> None:
         (make_trial("numpy", machine=make_machine(fingerprint="other")), "comparisons across machines are refused"),
         (make_trial("numpy", device="cuda"), "comparisons across devices are refused"),
         (make_trial("numpy", threads=1), "comparisons across threads are refused"),
+        (make_trial("numpy", processes=2), "comparisons across processes are refused"),
         (make_trial("numpy", precision="tf32"), "comparisons across precisions are refused"),
     ],
-    ids=["fingerprint", "machine", "device", "threads", "precision"],
+    ids=["fingerprint", "machine", "device", "threads", "processes", "precision"],
 )
 def test_unlike_sides_are_refused(other: Trial, message: str) -> None:
     """Another task, machine, device, number of threads or precision is an error, on either side and within one."""

@@ -29,11 +29,12 @@ def test_the_lock_ends_with_its_holder(tmp_path: Path) -> None:
 
 
 def test_two_cases_never_share_a_file() -> None:
-    """Entries, threads and batch sizes are all in the name."""
+    """Entries, threads, processes and batch sizes are all in the name."""
     trials = [
-        make_trial(entry=entry, threads=threads, block=block)
+        make_trial(entry=entry, threads=threads, block=block, processes=processes)
         for entry in ("torch-eager", "my.entry", "my.entry_2", "my_.entry")
         for threads in (1, 2)
+        for processes in (1, 2, 12)
         for block in (0, 1)
     ]
     names = {store.trial_file(trial.case, trial.placement.block) for trial in trials}

@@ -44,6 +44,18 @@ def test_the_sentences_stand_in_one_order() -> None:
     assert torch == tensorflow
 
 
+PARALLEL = [ROOT / "impls" / path for path in ("torch/ddp.py", "tensorflow/multiworker.py")]
+
+
+@pytest.mark.parametrize("path", PARALLEL, ids=lambda path: path.name)
+def test_an_entry_for_several_processes_quotes_what_it_does_anew(path: Path) -> None:
+    """The data, the step, the loss, the training: word by word; the rest is the framework's plain entry's."""
+    found = sentences(comments_of(path))
+
+    assert [1, 5, 3, 6] == list(found)
+    assert found == {number: TASK_SENTENCES[number] for number in found}
+
+
 def test_a_changed_word_is_found() -> None:
     """The comparison above can fail."""
     changed = comments_of(FILES[0]).replace("mean over the batch", "sum over the batch")

@@ -8,6 +8,7 @@ from bench.flops import flops_per_sample
 from bench.publish import sweeps, tables
 from bench.publish.details import Detail
 from bench.publish.tables import Record
+from bench.record import Communication
 from tests.make import make_record, make_task, make_trial
 
 SIZES = (32, 64, 128, 256, 512)
@@ -16,7 +17,8 @@ SIZES = (32, 64, 128, 256, 512)
 def record(trial_of: dict[str, object], entry: str = "numpy", block: int = 0) -> Record:
     """A record with a path of its own."""
     path, trial = make_record(make_trial(entry, block, **trial_of))  # type: ignore[arg-type]
-    return path.with_name(f"{path.stem}_{trial.case.task}_b{trial.case.batch_size}.json"), trial
+    case = trial.case
+    return path.with_name(f"{path.stem}_{case.task}_b{case.batch_size}_p{case.processes}.json"), trial
 
 
 def over_batch_size(entry: str, overhead: float, work: float, *, blocks: int = 3, **changes: object) -> list[Record]:
@@ -49,6 +51,31 @@ def over_threads(*numbers: int) -> list[Record]:
         for block in range(2)
         for n in numbers
     ]
+
+
+def over_processes(
+    efficiencies: dict[int, float],
+    *,
+    weak: bool = False,
+    share: float = 0.25,
+    entry: str = "torch-ddp",
+) -> list[Record]:
+    """Numbers of processes with these efficiencies in three blocks that differ in speed, which is in no pair."""
+    found = []
+    for block in range(3):
+        for n, efficiency in efficiencies.items():
+            task = make_task(batch_size=64 * n if weak else 64)
+            rate = 1e5 * n * efficiency * (1 + 0.1 * block)
+            steps = task.steps_per_epoch - 1
+            seconds = steps * task.batch_size / rate
+            path, trial = record({"task": task, "seconds": seconds, "threads": 1, "processes": n}, entry, block)
+            assert trial.measurements is not None
+            if n > 1:
+                seen = Communication(steps=100, exchanging_seconds=[1.0], local_seconds=[1 - share])
+                measured = trial.measurements.model_copy(update={"communication": seen})
+                trial = trial.model_copy(update={"measurements": measured})
+            found.append((path, trial))
+    return found
 
 
 def titled(found: list[Detail], beginning: str) -> Detail:
@@ -116,6 +143,82 @@ def test_numbers_of_threads_have_efficiencies() -> None:
 
     assert ("Entry", "1 thread", "2 threads", "4 threads") == shown.heads
     assert "; 100 % [100, 100]" in shown.rows[0][2]
+
+
+def test_processes_that_share_a_batch_have_strong_scaling() -> None:
+    """The planted efficiencies and share of communication, beside the speed of one process."""
+    [sweep] = sweeps.find(over_processes({1: 1.0, 2: 0.8, 4: 0.5}))
+    [shown] = sweeps.details(sweep)
+
+    assert ("strong-scaling", (1, 2, 4), 1) == (sweep.kind, sweep.points, sweep.threads)
+    assert "mlp over processes, cpu, 1 thread each, batch 64 (strong scaling)" == sweeps.title(sweep)
+    assert ("1 process", "2 processes", "4 processes") == shown.heads[1:4]
+    assert ("In communication, 2 processes", "In communication, 4 processes") == shown.heads[4:]
+    assert ["; 80 % [80, 80]", "; 50 % [50, 50]"] == [cell[cell.index(";") :] for cell in shown.rows[0][2:4]]
+    assert ("25 % [25, 25]", "25 % [25, 25]") == shown.rows[0][4:]
+    assert () == shown.remarks
+
+
+def test_processes_whose_batch_grows_with_them_have_weak_scaling() -> None:
+    """As many rows each; by samples a second, so that twice the samples in the same time are 100%."""
+    [sweep] = sweeps.find(over_processes({1: 1.0, 2: 0.9}, weak=True, share=0.1))
+    [shown] = sweeps.details(sweep)
+
+    assert ("weak-scaling", (1, 2)) == (sweep.kind, sweep.points)
+    assert sweeps.title(sweep).endswith("1 thread each, batch 64 a process (weak scaling)")
+    assert "; 90 % [90, 90]" in shown.rows[0][2]
+    assert "10 % [10, 10]" == shown.rows[0][3]
+
+
+def test_an_efficiency_of_processes_can_come_out_wrong() -> None:
+    """Two processes as slow as one are at 50%, and slower ones below."""
+    [sweep] = sweeps.find(over_processes({1: 1.0, 2: 0.5}) + over_processes({1: 1.0, 2: 0.3}, entry="numpy"))
+    [shown] = sweeps.details(sweep)
+
+    assert ["; 30 % [30, 30]", "; 50 % [50, 50]"] == [row[2][row[2].index(";") :] for row in shown.rows]
+
+
+def test_both_kinds_of_scaling_of_one_run_are_shown_apart() -> None:
+    """Two processes at batch 128 are the weak scaling of one at 64."""
+    records = over_processes({1: 1.0, 2: 0.8}) + over_processes({2: 0.9}, weak=True)
+
+    assert ["strong-scaling", "weak-scaling"] == [sweep.kind for sweep in sweeps.find(records)]
+
+
+def test_an_entry_that_trains_in_one_process_alone_is_not_in_the_table_of_processes() -> None:
+    """It says nothing of scaling; one that failed in two is named."""
+    records = over_processes({1: 1.0, 2: 0.8}) + over_processes({1: 1.0}, entry="torch-eager")
+    failed = record(
+        {"status": "crashed", "reason": "rank 1: killed by SIGKILL", "processes": 2, "threads": 1}, "numpy", 0
+    )
+    alone = over_processes({1: 1.0}, entry="numpy")
+    [sweep] = sweeps.find([*records, failed, *alone])
+
+    assert {"torch-ddp", "numpy"} == {one.case.entry for one in sweep.entries}
+    assert ["rank 1: killed by SIGKILL"] == [failure.reason for failure in sweep.failures]
+
+
+def test_processes_that_share_cores_are_named() -> None:
+    """Two on one core reach half of what two cores would, and the table says why."""
+    records = [
+        (path, trial.model_copy(update={"conditions": trial.conditions.model_copy(update=shared)}))
+        for path, trial in over_processes({1: 1.0, 2: 0.5})
+        for shared in [{"cores": [1], "cores_shared": trial.case.processes > 1}]
+    ]
+    [sweep] = sweeps.find(records)
+    [shown] = sweeps.details(sweep)
+
+    assert ["2 processes of 1 thread had 1 core between them and took turns"] == [
+        remark.partition(":")[0] for remark in shown.remarks
+    ]
+
+
+def test_a_table_of_several_processes_says_so() -> None:
+    """It is another table than that of one, and keeps its place beside the sweep: memory and accuracy stand there."""
+    records = over_processes({1: 1.0, 2: 0.8})
+    found, made = sweeps.find(records), tables.sections(records)
+
+    assert [(1, False), (2, False)] == [(section.processes, sweeps.folded(section, found)) for section in made]
 
 
 def test_a_sweep_shows_the_run_with_the_most_blocks_and_others_for_entries_of_their_own() -> None:
