@@ -2,9 +2,10 @@
 
 python -m tests.perf.other_tools RECORDING --decisions 400
 
-Each decision takes the duets that ours has for both of its stages; a tool gets their windows in its own format, all
-rounds of all processes, and is asked by its own interface. Interleaved windows are more than these tools ask for: run
-one side after the other, as they are used, they do worse.
+Each decision takes the duets that ours has for both of its stages; a tool gets their windows in its own format, of all
+processes, and is asked by its own interface. A value of a tool is the mean of windows that follow each other, ten a
+process, for these tools time a tenth of a second and more at once, and some compare each value with each. Interleaved
+windows are more than they ask for: run one side after the other, as they are used, they do worse.
 """
 
 import argparse
@@ -23,10 +24,12 @@ from asv_runner.statistics import compute_stats
 from pytest_benchmark.stats import Stats
 from pytest_benchmark.utils import parse_compare_fail
 
+from bench.commands.gate import PAIRS
 from bench.errors import InputError
 from bench.gate import Rule
 from bench.selftest import Kept, Rate, read_recording, replay, triples
 
+VALUES = 10  # of a process
 SLOWDOWNS = (0.0, 0.02, 0.03, 0.05)
 
 
@@ -109,13 +112,20 @@ TOOLS: dict[str, Tool] = {
 }
 
 
+def values(windows: Sequence[float], steps: int) -> list[float]:
+    """Seconds a step of a process, VALUES of them: each of as many windows that follow each other."""
+    size = max(1, len(windows) // VALUES)
+    parts = [windows[start : start + size] for start in range(0, size * min(VALUES, len(windows)), size)]
+    return [sum(part) / len(part) / steps for part in parts]
+
+
 def drawn(kept: Sequence[Kept], duets: int, slowdown: float, chance: random.Random) -> Asked:
     """One decision's windows: duets without replacement, roles at random, the head's seconds multiplied."""
     base, head = [], []
     for one in chance.sample(kept, duets):
         of_base, of_head = chance.sample(("base", "control", "head"), 2)
-        base.append([seconds / one.duet.steps for seconds in one.duet.windows[of_base]])
-        head.append([seconds / one.duet.steps * (1 + slowdown) for seconds in one.duet.windows[of_head]])
+        base.append(values(one.duet.windows[of_base], one.duet.steps))
+        head.append([value * (1 + slowdown) for value in values(one.duet.windows[of_head], one.duet.steps)])
     return Asked(base=base, head=head)
 
 
@@ -148,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Other tools' rules on a recording of `bench selftest`.")
     parser.add_argument("recording", type=Path)
     parser.add_argument("--decisions", type=int, default=400)
-    parser.add_argument("--pairs", type=int, default=6)
+    parser.add_argument("--pairs", type=int, default=PAIRS)
     asked = parser.parse_args()
     try:
         print(table(read_recording(asked.recording), decisions=asked.decisions, pairs=asked.pairs), end="")
