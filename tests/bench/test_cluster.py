@@ -329,6 +329,7 @@ def same(trials: list[Trial]) -> list[tuple[Any, ...]]:
     )
 
 
+@pytest.mark.slow
 def test_local_jobs_record_what_the_runner_records(tmp_path: Path) -> None:
     """Cases, blocks, order, seeds, and every loss; the case is certified once, by the job of the first block."""
     flags = (*TINY, "--blocks", "2", "--entry", "numpy")

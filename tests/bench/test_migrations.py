@@ -67,6 +67,7 @@ def invented_figures(old: Any, new: Any) -> list[tuple[Any, ...]]:
 
 # Numbers that a migration may add: what they say was so then as well. Whatever else came later is null.
 MEANT = {
+    ("case", "processes"),  # there was one, before there could be several
     ("measurements", "flops_per_sample"),  # counted from the task, which the old record holds
     ("measurements", "memory", "sampled_peak_samples"),  # no sample was taken: a count, and 0 is true
 }

@@ -46,6 +46,7 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
     assert one == three
 
 
+@pytest.mark.slow
 def test_a_report_has_the_same_bytes_for_any_number_of_processes(tmp_path: Path) -> None:
     """Every file, and what is printed."""
     results, others = many(tmp_path / "a", "box-a", "box-b"), many(tmp_path / "b", "box-a", "box-b")

@@ -13,6 +13,7 @@ DATA = small_data(TASK, 256)
 SIZES = (32, 20, 41)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("entry", "any_size"),
     [("impls.torch.compiled", "impls.torch.any_size"), ("impls.tensorflow.function", "impls.tensorflow.any_size")],

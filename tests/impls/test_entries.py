@@ -68,6 +68,7 @@ def held(entry: Entry, module: ModuleType, task: Task) -> None:
         deviation(module, task)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(ALONE is not None, reason="this is the process apart")
 @pytest.mark.parametrize("name", APART)
 def test_an_entry_with_another_backend_of_keras_is_held_to_the_same(name: str) -> None:
