@@ -76,7 +76,7 @@ def test_a_rank_that_hangs_is_told_from_those_that_wait_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str
 ) -> None:
     """By the line in which each is."""
-    seen = ask(tmp_path, monkeypatch, entry, fault="hangs", limit=60)
+    seen = ask(tmp_path, monkeypatch, entry, fault="hangs", limit=120)
 
     assert "timed-out" == seen.status, seen.reason
     assert "; rank 1: in fault, ranks.py:" in seen.reason
