@@ -18,7 +18,7 @@ def bench(*arguments: object, **environment: str) -> subprocess.CompletedProcess
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=290,
     )
 
 
