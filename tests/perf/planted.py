@@ -14,8 +14,13 @@ from tests.command import ROOT
 
 SHARE = 0.05
 STEP = "        losses = torch.stack([self.step(rows) for rows in order])\n"
-# Extra real work, as a careless change would add it: one step in twenty is trained once more.
-SLOWED = f"        for rows in order[:: {round(1 / SHARE)}]:\n            self.step(rows)\n"
+# Extra real work, as a careless change would add it: one step in twenty is trained once more. Counted over calls: a
+# window of the gate has fewer steps than that.
+SLOWED = f"""        self._trained = getattr(self, "_trained", 0) + len(order)
+        while self._trained >= {round(1 / SHARE)}:
+            self._trained -= {round(1 / SHARE)}
+            self.step(order[0])
+"""
 # The certificate would see that; so what is added works on a copy that nobody reads.
 COPY = """        if not hasattr(self, "_twin"):
             import copy
