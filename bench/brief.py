@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Hashable
 from typing import Any, TypeVar, cast
 
+from bench import stats
 from bench.record import (
     Ceiling,
     Certificate,
@@ -28,7 +29,6 @@ from bench.record import (
     Value,
     Versions,
 )
-from bench.stats import greatest_reading, mean_reading
 
 T = TypeVar("T", bound=Value)
 
@@ -191,10 +191,10 @@ class Briefer:
         """A reading's list of samples as the one figure that summaries take of it, under which it stays what it is."""
 
         def mean(readings: Readings) -> Readings:
-            return [mean_reading(readings)]
+            return [stats.mean_reading(readings)]
 
         def greatest(readings: Readings) -> Readings:
-            return [greatest_reading(readings)]
+            return [stats.greatest(readings)]
 
         return _made(
             Gpu,

@@ -509,14 +509,12 @@ def _print_plan(
     )
     most = team.slurm.at_once if team and team.slurm.at_once else _NODES
 
+    of_block = sum(estimator.seconds(case, plan.task_of(chosen, case)) for case in cases)
+    certified = sum(map(estimator.certificate_seconds, cases))
+
     def costs(blocks: int) -> list[planning.Cost]:
         return [
-            planning.cost(
-                blocks,
-                block_seconds=sum(estimator.seconds(case, plan.task_of(chosen, case)) for case in cases),
-                certificate_seconds=sum(map(estimator.certificate_seconds, cases)),
-                nodes=nodes,
-            )
+            planning.cost(blocks, block_seconds=of_block, certificate_seconds=certified, nodes=nodes)
             for nodes in dict.fromkeys((1, most))
         ]
 

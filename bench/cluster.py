@@ -19,10 +19,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from bench import slurm, store
+from bench import runner, slurm, store
 from bench.errors import InputError
 from bench.node import Order, jobs_folder, note_name, results_of, run_block
-from bench.plan import block_order, cases
+from bench.plan import cases
 from bench.precision import enough, looks
 from bench.record import Case, Plan, Trial, Value, compact_json, read_value
 
@@ -151,15 +151,7 @@ def remaining(plan: Plan, head: Path) -> list[tuple[int, int, Case]]:
     """(block, position, case) of what is missing, as of the machine that has the most of a block."""
     best = {}
     for block in todo(plan, head):
-        left = [
-            [
-                (block, at, case)
-                for at, case in enumerate(block_order(plan, block))
-                if not store.has_trial(f, case, block)
-            ]
-            for f in folders(head)
-        ]
-        best[block] = min(left, key=len)
+        best[block] = min((runner.remaining(plan, folder, [block]) for folder in folders(head)), key=len)
     return [one for block in sorted(best) for one in best[block]]
 
 

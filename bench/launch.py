@@ -17,12 +17,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.parent import PARENT, die_with_parent
+from bench.parent import PARENT, die_with_parent, pidfd
 
 REQUEST = "request.json"
 LINE = "line"  # the socket by which rank 0 tells the others what to do
@@ -129,7 +129,7 @@ def _until_ended(agent: "subprocess.Popen[bytes]") -> bytes:
     assert agent.stderr is not None
     pipe, printed = agent.stderr.fileno(), b""
     os.set_blocking(pipe, False)
-    with _pidfd(agent.pid) as process:
+    with pidfd(agent.pid) as process:
         waiting = [process, pipe]
         while True:
             ready, _, _ = select.select(waiting, [], [])
@@ -154,7 +154,7 @@ def _tf_config(processes: int) -> Ended:
         ranks.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, env={**os.environ, **told}))
     ended: Ended = {}
     with contextlib.ExitStack() as stack:
-        alive = {stack.enter_context(_pidfd(process.pid)): rank for rank, process in enumerate(ranks)}
+        alive = {stack.enter_context(pidfd(process.pid)): rank for rank, process in enumerate(ranks)}
         deadline = None
         while alive:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -184,15 +184,6 @@ def free_ports(count: int) -> list[int]:
             if len(found) == count:
                 return found
     raise OSError(f"no {count} free ports from {_PORTS.start} to {_PORTS.stop}")
-
-
-@contextlib.contextmanager
-def _pidfd(pid: int) -> Iterator[int]:
-    handle = os.pidfd_open(pid)
-    try:
-        yield handle
-    finally:
-        os.close(handle)
 
 
 _LAUNCH = {"torchrun": _torchrun, "tf-config": _tf_config}

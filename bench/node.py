@@ -19,8 +19,8 @@ from bench.plan import block_order, task_of
 from bench.probes.gpu import choose
 from bench.probes.machine import read_machine
 from bench.probes.source import read_source
-from bench.record import Case, Conditions, Placement, Plan, Trial, Value
-from bench.runner import THREAD_VARIABLES, Where, cores_shared, load_average, run_plan, worker_cores, worker_environment
+from bench.record import Case, Plan, Trial, Value
+from bench.runner import Where, conditions_of, placement_of, run_plan, worker_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -124,16 +124,8 @@ def draft_of(plan: Plan, case: Case, *, block: int, where: Where) -> Trial:
     """The record of a trial that has only begun: what is kept of it if its job ends under it."""
     task = task_of(plan, case)
     where = where.of(plan, case)
-    environment = worker_environment(case.threads, python=where.python, gpu=where.gpu)
     return Trial(
-        placement=Placement(
-            run=plan.run,
-            profile=plan.profile,
-            plan_seed=plan.seed,
-            block=block,
-            position=block_order(plan, block).index(case),
-            target=plan.target,
-        ),
+        placement=placement_of(plan, block, block_order(plan, block).index(case)),
         case=case,
         task=task,
         training_seed=task.seed + block,
@@ -148,15 +140,7 @@ def draft_of(plan: Plan, case: Case, *, block: int, where: Where) -> Trial:
         implementation_sha256=None,
         machine=where.machine,
         source=where.source,
-        conditions=Conditions(
-            cores=worker_cores(case.threads, case.processes),
-            cores_shared=cores_shared(case.threads, case.processes),
-            load_before=load_average(),
-            memory_limit_bytes=plan.memory_limit_bytes,
-            time_limit_seconds=plan.time_limit_seconds,
-            environment={name: environment[name] for name in THREAD_VARIABLES},
-            sensors=plan.sensors,
-        ),
+        conditions=conditions_of(plan, case, where),
     )
 
 

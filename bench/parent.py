@@ -34,7 +34,7 @@ def end_all_with(variable: str, value: str, root: Path = Path("/proc")) -> list[
     while found := [pid for pid in _processes(root) if pid != os.getpid() and _has(root, pid, wanted)]:
         for pid in found:
             # By a handle, and asked once more: an id alone may be another process by now.
-            with contextlib.suppress(ProcessLookupError), _handle(pid) as handle:
+            with contextlib.suppress(ProcessLookupError), pidfd(pid) as handle:
                 if _has(root, pid, wanted):
                     signal.pidfd_send_signal(handle, signal.SIGKILL)
                     ended.append(pid)
@@ -42,7 +42,8 @@ def end_all_with(variable: str, value: str, root: Path = Path("/proc")) -> list[
 
 
 @contextlib.contextmanager
-def _handle(pid: int) -> Iterator[int]:
+def pidfd(pid: int) -> Iterator[int]:
+    """A handle of a process, which never becomes that of another; readable once it has ended."""
     handle = os.pidfd_open(pid)
     try:
         yield handle

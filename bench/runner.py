@@ -26,8 +26,8 @@ from bench.contract import Device, Entry, Precision, Refusal, share_of
 from bench.disturbance import disturbances
 from bench.errors import InputError
 from bench.interpreters import environment_of
-from bench.launch import where_ranks_are
-from bench.parent import end_all_with
+from bench.launch import how_it_ended, where_ranks_are
+from bench.parent import end_all_with, pidfd
 from bench.plan import block_order, cases, entry_of, interpreter_of, task_of
 from bench.precision import enough, looks
 from bench.probes import gpu as cards
@@ -52,7 +52,7 @@ from bench.record import (
 from bench.task import Task
 
 # Every variable that a BLAS or a framework of ours takes its number of threads from.
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _STDERR_KEPT = 4000
 MOST_SHARING = 4  # processes a core: more say nothing about training, and fill the memory
 
@@ -111,7 +111,7 @@ def worker_environment(threads: int, *, python: str = sys.executable, gpu: str |
     gpu: the UUID of the card, or several with commas between, one a process; None hides all of them, for what finds a
     card may take memory of it.
     """
-    changes = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    changes = dict.fromkeys(_THREAD_VARIABLES, str(threads))
     return {**environment_of(python), **changes, "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": gpu or ""}
 
 
@@ -182,12 +182,9 @@ def run_worker(
 
 def _wait(pid: int, seconds: float) -> bool:
     """Wait for the end of a child without polling (polling would cost time on every trial). False: time ran out."""
-    pidfd = os.pidfd_open(pid)
-    try:
-        ready, _, _ = select.select([pidfd], [], [], seconds)
-        return bool(ready)
-    finally:
-        os.close(pidfd)
+    with pidfd(pid) as handle:
+        ready, _, _ = select.select([handle], [], [], seconds)
+    return bool(ready)
 
 
 def judge(finished: Finished, time_limit_seconds: float) -> tuple[Status, str | None, WorkerReply | None]:
@@ -199,11 +196,7 @@ def judge(finished: Finished, time_limit_seconds: float) -> tuple[Status, str | 
     if finished.returncode != 0:
         if "bad_alloc" in finished.stderr or "MemoryError" in finished.stderr:
             return "out-of-memory", f"died for lack of memory: {last}"[:500], None
-        if finished.returncode < 0:
-            name = signal.Signals(-finished.returncode).name
-            hint = " (the kernel does this when memory runs out)" if name == "SIGKILL" else ""
-            return "crashed", f"killed by {name}{hint}; last message: {last}"[:500], None
-        return "crashed", f"ended with code {finished.returncode}; last message: {last}"[:500], None
+        return "crashed", f"{how_it_ended(finished.returncode)}; last message: {last}"[:500], None
     try:
         reply = WorkerReply.model_validate_json(finished.stdout)
     except ValidationError as error:
@@ -366,6 +359,32 @@ def make_certificate(case: Case, task: Task, *, entry: Entry, bounds: Bounds, wh
     )
 
 
+def placement_of(plan: Plan, block: int, position: int) -> Placement:
+    """Where in its plan a trial stands."""
+    return Placement(
+        run=plan.run,
+        profile=plan.profile,
+        plan_seed=plan.seed,
+        block=block,
+        position=position,
+        target=plan.target,
+    )
+
+
+def conditions_of(plan: Plan, case: Case, where: Where) -> Conditions:
+    """Under what a trial that begins now is run."""
+    environment = worker_environment(case.threads, python=where.python, gpu=where.gpu)
+    return Conditions(
+        cores=worker_cores(case.threads, case.processes),
+        cores_shared=cores_shared(case.threads, case.processes),
+        load_before=load_average(),
+        memory_limit_bytes=plan.memory_limit_bytes,
+        time_limit_seconds=plan.time_limit_seconds,
+        environment={name: environment[name] for name in _THREAD_VARIABLES},
+        sensors=plan.sensors,
+    )
+
+
 def run_trial(plan: Plan, case: Case, *, block: int, position: int, proof: Proof, where: Where) -> Trial:
     """Run one trial and say what came of it. Whatever the worker does, a Trial comes back.
 
@@ -373,9 +392,9 @@ def run_trial(plan: Plan, case: Case, *, block: int, position: int, proof: Proof
     """
     task: Task = task_of(plan, case)
     bounds = Bounds(time_limit_seconds=plan.time_limit_seconds, memory_limit_bytes=plan.memory_limit_bytes)
-    load, cores = load_average(), worker_cores(case.threads, case.processes)
     started_utc = datetime.now(UTC).isoformat(timespec="seconds")
     where = where.of(plan, case)
+    conditions = conditions_of(plan, case, where)
     status, reason, reply, stderr, seconds = proof.status, proof.reason, None, "", 0.0
     card: Gpu | None = None
     if status == "ok":
@@ -403,16 +422,8 @@ def run_trial(plan: Plan, case: Case, *, block: int, position: int, proof: Proof
         if sampler is not None and reply is not None and reply.windows:
             card = sampler.series(reply.windows, {finished.pid, *reply.pids})
     measured = reply.measurements if reply else None
-    environment = worker_environment(case.threads, python=where.python, gpu=where.gpu)
     return Trial(
-        placement=Placement(
-            run=plan.run,
-            profile=plan.profile,
-            plan_seed=plan.seed,
-            block=block,
-            position=position,
-            target=plan.target,
-        ),
+        placement=placement_of(plan, block, position),
         case=case,
         task=task,
         training_seed=task.seed + block,
@@ -427,17 +438,9 @@ def run_trial(plan: Plan, case: Case, *, block: int, position: int, proof: Proof
         implementation_sha256=reply.implementation_sha256 if reply else None,
         machine=where.machine,
         source=where.source,
-        conditions=Conditions(
-            cores=cores,
-            cores_shared=len(cores) < case.threads * case.processes,
-            load_before=load,
-            memory_limit_bytes=plan.memory_limit_bytes,
-            time_limit_seconds=plan.time_limit_seconds,
-            environment={name: environment[name] for name in THREAD_VARIABLES},
-            sensors=plan.sensors,
-        ),
+        conditions=conditions,
         gpu=card,
-        disturbances=_disturbances(measured, _watched_cores(entry_of(plan, case), case, len(cores)), card),
+        disturbances=_disturbances(measured, _watched_cores(entry_of(plan, case), case, len(conditions.cores)), card),
         stderr_tail=stderr if stderr and status in FAILURES else None,
     )
 

@@ -302,8 +302,8 @@ def _summary(trials: Sequence[Trial]) -> Summary:
         ),
         final_accuracy_mean=statistics.mean(accuracies) if accuracies else None,
         final_accuracy_sd=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-        float64_deviation=_largest(proof.float64_parameter_deviation for proof in proofs),
-        loss_deviation=_largest(losses),
+        float64_deviation=greatest(proof.float64_parameter_deviation for proof in proofs),
+        loss_deviation=greatest(losses),
     )
 
 
@@ -339,8 +339,8 @@ def _gpu_summary(cards: Sequence[Gpu]) -> GpuSummary | None:
         busy_percent=spread(mean_reading(card.busy_percent) for card in cards),
         power_watts=spread(mean_reading(card.power_watts) for card in cards),
         sm_clock_megahertz=spread(mean_reading(card.sm_clock_megahertz) for card in cards),
-        temperature_celsius=spread(greatest_reading(card.temperature_celsius) for card in cards),
-        memory_used_bytes=spread(greatest_reading(card.memory_used_bytes) for card in cards),
+        temperature_celsius=spread(greatest(card.temperature_celsius) for card in cards),
+        memory_used_bytes=spread(greatest(card.memory_used_bytes) for card in cards),
         gpm=tuple((name, found) for name, found in sorted(metrics.items()) if found is not None),
         throttled=tuple((reason, times / len(samples)) for reason, times in sorted(seen.items())),
         foreign_trials=sum(bool(card.foreign_processes) for card in cards),
@@ -354,12 +354,7 @@ def mean_reading(readings: Readings) -> float | None:
     return math.fsum(present) / len(present) if present else None
 
 
-def greatest_reading(readings: Readings) -> float | None:
-    """The greatest of the samples that were had; None where none was."""
-    return _largest(readings)
-
-
-def _largest(values: Iterable[float | None]) -> float | None:
+def greatest(values: Iterable[float | None]) -> float | None:
     return max((value for value in values if value is not None), default=None)
 
 
