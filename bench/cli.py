@@ -184,7 +184,8 @@ def _new_plan(
     plan.check_unique(loaded)
     for count in processes or ():
         check_at_least("--processes", count, 1)
-        runner.worker_cores(1, count)
+        if not nodes:
+            runner.worker_cores(1, count)
     names = list(dict.fromkeys(entries or plan.default_entries(chosen, processes)))
     plan.check_processes(names, processes or [1])
     called = [find_entry(name).name for name in names]

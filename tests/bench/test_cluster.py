@@ -227,6 +227,17 @@ def test_without_submitit_the_line_says_how_to_get_it(tmp_path: Path) -> None:
     assert not results.exists()
 
 
+@pytest.mark.parametrize(("executor", "code"), [((), 2), (("--executor", "slurm"), 0)])
+def test_processes_are_held_against_the_cores_of_who_runs_them(
+    tmp_path: Path, executor: tuple[str, ...], code: int
+) -> None:
+    """More than this machine bears may be what a node has; submitting needs no cores."""
+    many = str(1 + runner.MOST_SHARING * len(os.sched_getaffinity(0)))
+    plan = (*TINY, "--entry", "torch-ddp", "--processes", many, "--dry-run")
+
+    assert code == bench(*plan, *executor, "--results", tmp_path).returncode
+
+
 # --- what Slurm is asked for
 
 
