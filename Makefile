@@ -39,8 +39,9 @@ test: setup ## Run the tests, but for the slow ones
 	$(RUN) pytest -n 2 --dist worksteal -m "not serial and not slow and not cluster"
 	$(RUN) pytest -m "serial and not slow"
 
-test-slow: setup ## Run the tests that take half a minute or more each: gates, mutations, the documents' examples
-	$(RUN) pytest -n 2 --dist worksteal -m slow
+test-slow: setup ## Run the tests that take ten seconds or more each: gates, mutations, long compilations, the documents' examples
+	$(RUN) pytest -n 2 --dist worksteal -m "slow and not serial"
+	$(RUN) pytest -m "slow and serial"
 
 test-cluster: setup ## Run plans on a Slurm of one node; skipped where it is not installed (tests/cluster/slurm install)
 	$(RUN) pytest -m cluster -rs tests/cluster

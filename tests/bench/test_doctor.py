@@ -496,6 +496,7 @@ def planted(code: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_soft_placement_that_hides_a_missing_card_is_found() -> None:
     """TensorFlow's own default moves the work to the CPU without a word."""
     pytest.importorskip("tensorflow")

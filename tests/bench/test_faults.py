@@ -65,40 +65,57 @@ def gone(pid: int, seconds: float = 10) -> bool:
     return not alive(pid)
 
 
-@pytest.mark.parametrize(
-    ("entry", "status", "reason"),
-    [
-        ("aborts", "crashed", "killed by SIGABRT"),
-        ("exits", "crashed", "ended with code 7; last message: about to leave"),
-        ("vanishes", "broken-output", "printed no valid record"),
-        ("raises", "failed", "RuntimeError: the shapes [784, 128] and [3] do not match"),
-        ("refuses", "refused", "has no SGD"),
-        ("shapeless", "failed", "train() must return the losses as a NumPy array float32 (1,), returned float64"),
-        ("diverges", "refused", "loss at step 0: is not finite"),
-        ("faulty", "refused", "deviat"),
-        ("retraces", "failed", "traced or compiled inside"),
-        ("absent", "failed", "No module named 'tests.plugins.absent'"),
-    ],
-)
-def test_a_worker_that_fails_becomes_a_record_and_the_plan_goes_on(
-    tmp_path: Path, entry: str, status: str, reason: str
-) -> None:
-    """Whatever a worker does, its record says status and reason, and the other trial of the plan is there."""
-    done = bench(*TINY, "--entry", f"tests.plugins.{entry}", "--entry", "tests.plugins.good", "--results", tmp_path)
-    found = records(tmp_path)
-    failed = found[f"tests.plugins.{entry}"]
+FAULTS = {
+    "aborts": ("crashed", "killed by SIGABRT"),
+    "exits": ("crashed", "ended with code 7; last message: about to leave"),
+    "vanishes": ("broken-output", "printed no valid record"),
+    "raises": ("failed", "RuntimeError: the shapes [784, 128] and [3] do not match"),
+    "refuses": ("refused", "has no SGD"),
+    "shapeless": ("failed", "train() must return the losses as a NumPy array float32 (1,), returned float64"),
+    "diverges": ("refused", "loss at step 0: is not finite"),
+    "faulty": ("refused", "deviat"),
+    "retraces": ("failed", "traced or compiled inside"),
+    "absent": ("failed", "No module named 'tests.plugins.absent'"),
+}
 
-    assert (status, True) == (failed["status"], reason in failed["reason"]), failed["reason"]
+
+def test_workers_that_fail_become_records_and_the_plan_goes_on(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    """Whatever a worker does, its record says status and reason, and every other trial of the plan is there."""
+    flags = [word for entry in (*FAULTS, "good") for word in ("--entry", f"tests.plugins.{entry}")]
+    done = bench(*TINY, *flags, "--results", tmp_path)
+    found = records(tmp_path)
+
+    assert {f"tests.plugins.{entry}" for entry in (*FAULTS, "good")} == set(found)
+    for entry, (status, reason) in FAULTS.items():
+        with subtests.test(entry):
+            failed = found[f"tests.plugins.{entry}"]
+            assert (status, True) == (failed["status"], reason in failed["reason"]), failed["reason"]
     assert "ok" == found["tests.plugins.good"]["status"]
-    assert (0 if entry == "refuses" else 3) == done.returncode, done.stderr
+    assert 3 == done.returncode, done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_worker_that_prints_does_not_spoil_its_record(tmp_path: Path) -> None:
-    """Standard output is kept for the record: what an entry prints there goes elsewhere."""
-    done = bench(*TINY, "--entry", "tests.plugins.chatty", "--results", tmp_path)
+def test_a_refusal_is_no_failure_of_the_run(tmp_path: Path) -> None:
+    """An entry that says that it cannot do a task has answered."""
+    done = bench(*TINY, "--entry", "tests.plugins.refuses", "--results", tmp_path)
 
-    assert (0, "ok") == (done.returncode, records(tmp_path)["tests.plugins.chatty"]["status"]), done.stderr
+    assert (0, "refused") == (done.returncode, records(tmp_path)["tests.plugins.refuses"]["status"]), done.stderr
+
+
+@pytest.fixture(scope="module")
+def chatty(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """A whole run of one entry that prints, and its results."""
+    results = tmp_path_factory.mktemp("chatty")
+    return bench(*TINY, "--entry", "tests.plugins.chatty", "--results", results), results
+
+
+def test_a_worker_that_prints_does_not_spoil_its_record(
+    chatty: tuple[subprocess.CompletedProcess[str], Path],
+) -> None:
+    """Standard output is kept for the record: what an entry prints there goes elsewhere."""
+    done, results = chatty
+
+    assert (0, "ok") == (done.returncode, records(results)["tests.plugins.chatty"]["status"]), done.stderr
 
 
 def test_each_worker_has_an_empty_temporary_folder_that_goes_with_it(tmp_path: Path) -> None:
@@ -244,10 +261,9 @@ def test_resume_runs_only_what_is_missing(killed: tuple[int, Path], tmp_path: Pa
     assert before == (kept.read_bytes(), kept.stat().st_mtime_ns)
 
 
-def test_resume_of_a_whole_run_is_refused(tmp_path: Path) -> None:
+def test_resume_of_a_whole_run_is_refused(chatty: tuple[subprocess.CompletedProcess[str], Path]) -> None:
     """Where nothing is missing there is nothing to go on with: one line, exit 2."""
-    bench(*TINY, "--entry", "tests.plugins.good", "--results", tmp_path)
-    again = bench("run", "--resume", "--results", tmp_path)
+    again = bench("run", "--resume", "--results", chatty[1])
 
     assert 2 == again.returncode
     assert 1 == len(again.stderr.splitlines())

@@ -213,7 +213,8 @@ def test_a_rank_that_dies_ends_the_trial_with_its_own_error(
     assert all(map(gone, seen.pids))
 
 
-@LAUNCHED
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", ["ranks", "ranks_torchrun"], ids=["tf-config", "torchrun"])
 def test_a_rank_that_hangs_is_named_and_ended_at_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str
 ) -> None:

@@ -92,6 +92,7 @@ def test_a_renewed_reference_is_chained_by_the_run_that_measured_both(results: P
     assert '"numpy-2"' in (results / "history" / "reference.toml").read_text()
 
 
+@pytest.mark.slow
 def test_a_report_holds_the_history_and_is_made_again_from_what_is_kept(results: Path) -> None:
     """Section and plots; --check finds neither out of date, and finds a plot that was touched."""
     history(results, keep_run(results, "second", day=3))

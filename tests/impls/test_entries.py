@@ -1,29 +1,22 @@
 """Every entry keeps the contract and does the task's arithmetic."""
 
 import contextlib
-import os
-import subprocess
-import sys
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-from bench.contract import ENTRIES, Entry, Refusal, Settings
+from bench.contract import Entry, Refusal, Settings
 from bench.inputs import initial_params
 from bench.oracle import Oracle
 from bench.task import Task, load_task
-from tests.make import OPTIMIZERS, load_configured, small_data
+from tests.impls.apart import APART, apart, here_alone
+from tests.make import OPTIMIZERS, small_data
 
 DOUBLE = load_task("mlp-tiny").changed(dtype="float64", layers=(784, 24, 16, 10), batch_size=32)
 SINGLE = DOUBLE.changed(dtype="float32")
 BATCHES = np.random.default_rng(1).integers(0, 512, (100, 32))
 BATCHES.flags.writeable = False
-
-# A process holds one backend of Keras: these entries are tested by this very file in processes of their own.
-APART = ("keras-jax", "keras-torch")
-ALONE = os.environ.get("ENTRY_UNDER_TEST")
-HERE = [entry for entry in ENTRIES if (entry.name == ALONE if ALONE else entry.name not in APART)]
 
 # What an entry may refuse, and the words that it must give for it. Anything else that is refused is a fault.
 REFUSED = {
@@ -36,17 +29,6 @@ REFUSED = {
         "gelu": "no GELU",
     }
 }
-
-
-@pytest.fixture(params=HERE, ids=lambda entry: entry.name)
-def entry(request: pytest.FixtureRequest) -> Entry:
-    return request.param
-
-
-@pytest.fixture
-def module(entry: Entry) -> ModuleType:
-    """The entry's module, its framework configured once in this process."""
-    return load_configured(entry.module)
 
 
 def refusal(entry: Entry, task: Task) -> str | None:
@@ -69,17 +51,11 @@ def held(entry: Entry, module: ModuleType, task: Task) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(ALONE is not None, reason="this is the process apart")
+@here_alone
 @pytest.mark.parametrize("name", APART)
 def test_an_entry_with_another_backend_of_keras_is_held_to_the_same(name: str) -> None:
     """All tests of this file, in a process whose Keras has that backend."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        env={**os.environ, "ENTRY_UNDER_TEST": name},
-        capture_output=True,
-        text=True,
-        timeout=290,
-    )
+    done = apart(__file__, name)
 
     assert 0 == done.returncode, done.stdout[-3000:]
 

@@ -26,7 +26,11 @@ ROWS = 600
 SUBJECTS = find_study("exported").subjects
 # Compiling takes half a minute.
 EACH = [pytest.param(one, id=one.name, marks=pytest.mark.slow if "aoti" in one.name else ()) for one in SUBJECTS]
-OWN_RUNTIME = [one for one in SUBJECTS if one.name in ("torch-onnx", "tensorflow-tflite")]
+OWN_RUNTIME = [
+    pytest.param(one, id=one.name, marks=pytest.mark.slow if "tflite" in one.name else ())
+    for one in SUBJECTS
+    if one.name in ("torch-onnx", "tensorflow-tflite")
+]
 
 
 def saved(subject: Entry, folder: Path) -> np.ndarray:
@@ -106,7 +110,7 @@ def _change(framework: str, network: object) -> None:
     kernel.assign(value)
 
 
-@pytest.mark.parametrize("subject", OWN_RUNTIME, ids=lambda subject: subject.name)
+@pytest.mark.parametrize("subject", OWN_RUNTIME)
 def test_a_weight_that_changed_on_the_way_is_refused(subject: Entry) -> None:
     """In a real format of each framework."""
     load_configured(f"impls.{subject.framework}.mlp")

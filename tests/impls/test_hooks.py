@@ -12,20 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.contract import ENTRIES, Array, Entry, Refusal, Settings
+from bench.contract import Array, Entry, Refusal, Settings
 from bench.inputs import initial_params
 from bench.task import Task, load_task
+from tests.impls.apart import APART, apart, here_alone
 from tests.make import OPTIMIZERS, load_configured, small_data
 
 TASK = load_task("mlp-tiny").changed(layers=(784, 24, 16, 10), batch_size=32)
 BATCHES = np.random.default_rng(1).integers(0, 512, (8, 32))
 BATCHES.flags.writeable = False
-
-# A process holds one backend of Keras: these entries are tested by this very file in processes of their own.
-APART = ("keras-jax", "keras-torch")
-ALONE = os.environ.get("ENTRY_UNDER_TEST")
-HERE = [entry for entry in ENTRIES if (entry.name == ALONE if ALONE else entry.name not in APART)]
-here_alone = pytest.mark.skipif(ALONE is not None, reason="this is the process apart")
 
 MODULE_HOOKS = ("synchronize", "matmul", "device_memory", "reset_device_memory")
 TRAINER_HOOKS = ("placement", "gather")
@@ -39,32 +34,16 @@ NOT_OFFERED = {
 }
 
 
-@pytest.fixture(params=HERE, ids=lambda entry: entry.name)
-def entry(request: pytest.FixtureRequest) -> Entry:
-    return request.param
-
-
-@pytest.fixture
-def module(entry: Entry) -> ModuleType:
-    """The entry's module, its framework configured once in this process."""
-    return load_configured(entry.module)
-
-
 def trainer_of(module: ModuleType, task: Task = TASK) -> Any:
     return module.build(task, initial_params(task, 0), small_data(task, 512))
 
 
+@pytest.mark.slow
 @here_alone
 @pytest.mark.parametrize("name", APART)
 def test_an_entry_with_another_backend_of_keras_is_held_to_the_same(name: str) -> None:
     """All tests of this file, in a process whose Keras has that backend."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        env={**os.environ, "ENTRY_UNDER_TEST": name},
-        capture_output=True,
-        text=True,
-        timeout=290,
-    )
+    done = apart(__file__, name)
 
     assert 0 == done.returncode, done.stdout[-3000:]
 

@@ -170,6 +170,7 @@ def test_a_crash_of_what_serves_becomes_a_record() -> None:
     assert (found.reason or "").startswith("the serving process of aborts was killed by SIGABRT"), found.reason
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_ended_at_its_limit_takes_what_serves_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
