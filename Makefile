@@ -60,6 +60,7 @@ generate: setup ## Make the JSON Schemas anew
 	$(RUN) bench schema trial > bench/schema/trial.schema.json
 	$(RUN) bench schema certificate > bench/schema/certificate.schema.json
 	$(RUN) bench schema study > bench/schema/study.schema.json
+	$(RUN) bench schema duet > bench/schema/duet.schema.json
 
 overhead: setup ## What the harness costs: trials against plain scripts, in turn (about 15 minutes)
 	$(RUN) tests.perf.overhead --pairs 10

@@ -37,6 +37,7 @@ from bench.commands.common import (
     stdout,
 )
 from bench.commands.compare import compare
+from bench.commands.duet import duet_
 from bench.commands.export import export
 from bench.commands.gate import gate
 from bench.commands.history import history_
@@ -46,6 +47,7 @@ from bench.commands.report import report
 from bench.commands.selftest import selftest_
 from bench.commands.study import study_
 from bench.doctor import examine, examine_cuda, unfit
+from bench.duets import DuetRecord
 from bench.errors import InputError
 from bench.estimate import Estimator
 from bench.inputs import check_data
@@ -557,8 +559,8 @@ def _estimate(chosen: Plan, folder: Path | None, estimator: Estimator, todo: lis
 def _describe(trial: Trial) -> str:
     c = trial.case
     entry = c.entry + (f" [{c.environment}]" if c.environment else "")
-    what = f"block {trial.placement.block}  {c.task}  {entry}  {c.device}  {c.threads} thread(s)"
-    what += "" if c.processes == 1 else f"  {c.processes} processes"
+    what = f"block {trial.placement.block}  {c.task}  {entry}  batch {c.batch_size}  {c.device}"
+    what += f"  {publish.units.workers(c.threads, c.processes)}"
     what += "" if c.precision == "ieee" else f"  {c.precision}"
     return f"{what}: {trial.status}" + (f": {trial.reason}" if trial.reason else f" in {trial.worker_seconds:.1f} s")
 
@@ -566,7 +568,6 @@ def _describe(trial: Trial) -> str:
 def _run_with_progress(chosen: Plan, folder: Path, estimator: Estimator, machine: record.Machine) -> list[Trial]:
     """Run what is missing; a bar with the present case and the time left on a terminal, plain lines elsewhere."""
     todo = runner.remaining(chosen, folder)
-    total = _estimate(chosen, folder, estimator, todo)
     console = Console(file=sys.stderr)
     done: list[Trial] = []
     # Twice a second: the bar must not take the cores that are measured.
@@ -580,11 +581,10 @@ def _run_with_progress(chosen: Plan, folder: Path, estimator: Estimator, machine
         transient=True,
         disable=not console.is_terminal,
     )
-    left = total
+    left = _estimate(chosen, folder, estimator, todo)
     say = bar.console.print if console.is_terminal else note
     seen = [trial for _, trial in store.read_run(folder)] if chosen.target is not None else []
     size = len(plan.cases(chosen))
-    certified = {case for _, _, case in todo if (folder / store.certificate_file(case)).exists()}
 
     def before(block: int, case: Case) -> None:
         bar.update(line, description=f"block {block + 1}/{chosen.blocks} {case.task} {case.entry}", left=_minutes(left))
@@ -592,12 +592,8 @@ def _run_with_progress(chosen: Plan, folder: Path, estimator: Estimator, machine
     def after(trial: Trial) -> None:
         nonlocal left
         done.append(trial)
-        left -= estimator.seconds(trial.case, trial.task)
-        if trial.case not in certified:
-            certified.add(trial.case)
-            left -= estimator.certificate_seconds(trial.case)
-        left = max(0.0, left)
         estimator.learn(trial)
+        left = _estimate(chosen, folder, estimator, todo[len(done) :])
         if console.is_terminal:
             if trial.status != "ok":
                 bar.console.print(_describe(trial), markup=False, highlight=False)
@@ -735,7 +731,12 @@ def _certify_mutations(frameworks: list[str], results: Path, *, as_json: bool) -
         raise typer.Exit(1)
 
 
-DOCUMENTS: dict[str, type[record.Value]] = {"trial": Trial, "certificate": Certificate, "study": StudyRecord}
+DOCUMENTS: dict[str, type[record.Value]] = {
+    "trial": Trial,
+    "certificate": Certificate,
+    "study": StudyRecord,
+    "duet": DuetRecord,
+}
 
 
 @app.command()
@@ -750,6 +751,7 @@ def schema(
 
 app.command("claims")(claims_)
 app.command()(compare)
+app.command("duet")(duet_)
 app.command()(export)
 app.command()(gate)
 app.command("history")(history_)

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Annotated, Literal, TypeVar
@@ -34,13 +34,7 @@ from bench.windows import Command, Ready, Window
 
 SideName = Literal["base", "control", "head"]
 
-# A window: long beside the switch from one process to the next, short beside what drifts. On a shared host, as many
-# seconds in windows of 3 ms told two sides apart three times as well as in windows of 40 ms.
-WINDOW_SECONDS = 0.005
-SIDE_SECONDS = 1.25  # of a side's windows together: all of them take about as long as the start of the processes
-LEAST_ROUNDS, MOST_ROUNDS = 6, 250
-_CALL_SHARE = 0.1  # of a window, that the call itself may take: a change in a step must show
-_LONGEST_SECONDS = 0.25  # of a window, whatever its call takes
+LEAST_ROUNDS = 6
 _LIMIT_SECONDS = 300.0  # of a whole duet
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STDERR_KEPT = 4000
@@ -49,15 +43,42 @@ Line = TypeVar("Line", bound=Value)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Windows:
+    """How the time of a duet is cut. seconds: the least of a window. side_seconds: of all windows of a side together.
+
+    call_share: of a window, that the call itself may take. longest: seconds of a window, whatever its call takes.
+    warm_up: windows of each side before the first round.
+    """
+
+    seconds: float
+    side_seconds: float
+    call_share: float
+    longest: float
+    most_rounds: int
+    warm_up: int
+
+
+# Of one entry against itself. A window: long beside the switch from one process to the next, short beside what drifts.
+# On a shared host, as many seconds in windows of 3 ms told two sides apart three times as well as in windows of 40 ms.
+# All of a side's take about as long as the start of the processes. A change in a step must show beside the call, which
+# both sides pay alike.
+OF_ONE_ENTRY = Windows(seconds=0.005, side_seconds=1.25, call_share=0.1, longest=0.25, most_rounds=250, warm_up=1)
+# Of two entries, each with calls and caches of its own: a window must be long beside both.
+OF_TWO_ENTRIES = Windows(seconds=0.05, side_seconds=8.0, call_share=0.01, longest=2.5, most_rounds=2000, warm_up=10)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Side:
     """What starts the workers of a side. folder: of the code that they run; None: the runner's own.
 
-    slowdown: the share of its own seconds by which each of its windows is made longer.
+    entry: what it trains; None: the score's. slowdown: the share of its own seconds by which each of its windows is
+    made longer.
     """
 
     name: SideName
     python: str = sys.executable
     folder: Path | None = None
+    entry: Entry | None = None
     slowdown: float = 0.0
 
     @property
@@ -72,9 +93,9 @@ class Duet(Value):
 
     steps: of a window. windows: the seconds of a side's window in each round, to 0.1 us. order: in which the sides of a
     round were trained, by their initials, such as "hbc". cpu_seconds: of a side's windows together.
-    failed: the side that failed, where status is not ok. warm_up_seconds: of the first window of each side, which does
-    not count. foreign_share and steal_share: of the time of the cores while the rounds ran, what processes other than
-    the sides' and what other guests took; null where the system does not tell.
+    failed: the side that failed, where status is not ok. warm_up_seconds: of each side's windows before the first
+    round, which do not count. foreign_share and steal_share: of the time of the cores while the rounds ran, what
+    processes other than the sides' and what other guests took; null where the system does not tell.
     """
 
     case: Case
@@ -245,20 +266,23 @@ def _request(side: Side, task: Task, entry: Entry, *, seed: int, device: Device,
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """What the duets of a case have in common. steps: of a window."""
+    """What the duets of a case have in common. steps: of a window, which takes call_seconds + steps * step_seconds."""
 
     case: Case
     task: Task
     entry: Entry
     steps: int
     rounds: int
+    warm_up: int = 1
+    call_seconds: float = 0.0
+    step_seconds: float = 0.0
     limit_seconds: float = _LIMIT_SECONDS
 
 
-def calibrate(side: Side, *, task: Task, entry: Entry, case: Case) -> Score | str:
+def calibrate(side: Side, *, task: Task, entry: Entry, case: Case, windows: Windows = OF_ONE_ENTRY) -> Score | str:
     """The windows of a case's duets, or why there can be none. Asked once a case, of a process of its own.
 
-    A window takes WINDOW_SECONDS, or as much longer as it must for the call to take no more than a tenth of it: what a
+    A window takes windows.seconds, or as much longer as it must for the call to take no more than its share: what a
     call takes beside its steps is told from windows of n and of 4 n steps.
     """
     deadline = time.monotonic() + _LIMIT_SECONDS
@@ -275,16 +299,35 @@ def calibrate(side: Side, *, task: Task, entry: Entry, case: Case) -> Score | st
                 return min(player.ask(command, deadline).seconds for _ in range(3))
 
             steps, seconds = 1, least(1)
-            while (more := least(4 * steps)) < WINDOW_SECONDS:
+            while (more := least(4 * steps)) < windows.seconds:
                 steps, seconds = 4 * steps, more
     except _Failed as failure:
         return str(failure)
     a_step = max((more - seconds) / (3 * steps), more / (4 * steps) / 100)
     call = max(0.0, seconds - steps * a_step)
-    wanted = max(WINDOW_SECONDS - call, call * (1 / _CALL_SHARE - 1))
-    steps = max(1, round(min(wanted, _LONGEST_SECONDS) / a_step))
-    rounds = round(SIDE_SECONDS / (call + steps * a_step))
-    return Score(case=case, task=task, entry=entry, steps=steps, rounds=min(max(rounds, LEAST_ROUNDS), MOST_ROUNDS))
+    wanted = max(windows.seconds - call, call * (1 / windows.call_share - 1))
+    steps = max(1, round(min(wanted, windows.longest) / a_step))
+    return Score(
+        case=case,
+        task=task,
+        entry=entry,
+        steps=steps,
+        rounds=_rounds(windows, call + steps * a_step),
+        warm_up=windows.warm_up,
+        call_seconds=call,
+        step_seconds=a_step,
+    )
+
+
+def _rounds(windows: Windows, window_seconds: float) -> int:
+    return min(max(round(windows.side_seconds / window_seconds), LEAST_ROUNDS), windows.most_rounds)
+
+
+def together(reference: Score, subject: Score, windows: Windows = OF_TWO_ENTRIES) -> Score:
+    """The windows of two entries' duets: as many steps as each of them needs, rounds by the mean of their windows."""
+    steps = max(reference.steps, subject.steps)
+    mean = sum(one.call_seconds + steps * one.step_seconds for one in (reference, subject)) / 2
+    return replace(reference, steps=steps, rounds=_rounds(windows, mean))
 
 
 def play(score: Score, sides: Sequence[Side], *, seed: int, order: random.Random) -> Duet:
@@ -294,7 +337,8 @@ def play(score: Score, sides: Sequence[Side], *, seed: int, order: random.Random
     case, command = score.case, Command(steps=score.steps)
     cores = runner.worker_cores(case.threads)
     requests = [
-        _request(side, score.task, score.entry, seed=seed, device=case.device, threads=case.threads) for side in sides
+        _request(side, score.task, side.entry or score.entry, seed=seed, device=case.device, threads=case.threads)
+        for side in sides
     ]
     duet = Duet(
         case=case,
@@ -310,7 +354,10 @@ def play(score: Score, sides: Sequence[Side], *, seed: int, order: random.Random
             start_seconds = time.monotonic() - started
             for player in players:
                 player.pin(cores)
-            warm_up = {player.side.name: player.ask(command, deadline).seconds for player in players}
+            warm_up = {
+                player.side.name: math.fsum(player.ask(command, deadline).seconds for _ in range(score.warm_up))
+                for player in players
+            }
             orders = [order.sample(players, len(players)) for _ in range(score.rounds)]
             with runner.affinity(cores):  # nobody trains while we work, and what other cores do cannot delay us
                 watch = _Watch(cores, players)

@@ -90,7 +90,7 @@ def _read(results: Path, number: int) -> Material:
     withdrawn = read_withdrawn(results)
     gone = taken_out(withdrawn)
     read = _of_folders(results, None, gone, number)
-    return replace(read, suites=_left(store.read_suites(results), gone), withdrawn=withdrawn)
+    return replace(read, suites=left(store.read_suites(results), gone), withdrawn=withdrawn)
 
 
 def taken_out(withdrawn: Iterable[Withdrawn]) -> frozenset[Path]:
@@ -122,8 +122,8 @@ def _of_folders(results: Path, names: Sequence[str] | None, gone: Collection[Pat
     store.check_proofs(trials, proofs)
     newest = [one for one in store.newest_of(certificates) if one.path not in gone]
     return Material(
-        trials=_left(trials, gone),
-        studies=_left(studying.read_studies(results, names), gone),
+        trials=left(trials, gone),
+        studies=left(studying.read_studies(results, names), gone),
         suites=[],
         certificates=[(one.path, one.certificate) for one in newest],
         withdrawn=(),
@@ -155,7 +155,8 @@ def _by_machine(found: Iterable[tuple[Path, R]]) -> dict[str, list[tuple[Path, R
     return groups
 
 
-def _left(found: Iterable[tuple[Path, T]], gone: Collection[Path]) -> list[tuple[Path, T]]:
+def left(found: Iterable[tuple[Path, T]], gone: Collection[Path]) -> list[tuple[Path, T]]:
+    """What was not withdrawn."""
     return [(path, value) for path, value in found if path not in gone]
 
 

@@ -50,6 +50,12 @@ def trial_file(case: Case, block: int) -> str:
     return f"block-{block:03d}_{_safe(case.task)}_{_safe(case.entry)}_{where}.json"
 
 
+def duet_file(subject: Case, reference: Case, block: int) -> str:
+    """The name of the file of a duet of two entries inside the folder of its run."""
+    name = trial_file(subject, block).replace("block-", "duet-", 1).removesuffix(".json")
+    return f"{name}_against_{_safe(reference.entry)}.json"
+
+
 def certificate_file(case: Case) -> str:
     """The name of the file of a case's certificate, beside its trials."""
     return trial_file(case, 0).replace("block-000_", "certificate_", 1)
@@ -262,7 +268,7 @@ def each_trial(results: Path) -> Iterator[tuple[Path, Trial]]:
     path = None
     for path in files(results, TRIALS):
         trial = read_value(Trial, path)
-        _check_proof(path, trial, proofs)
+        check_proof(path, trial.certificate, proofs)
         yield path, trial
     if path is None:
         raise no_record(results)
@@ -315,16 +321,20 @@ def check_proofs(trials: Iterable[tuple[Path, Trial]], known: Mapping[Path, Proo
     """
     proofs = dict(known or {})
     for path, trial in trials:
-        _check_proof(path, trial, proofs)
+        check_proof(path, trial.certificate, proofs)
 
 
-def _check_proof(path: Path, trial: Trial, proofs: dict[Path, Proof]) -> None:
-    if trial.certificate is None:
+def check_proof(path: Path, proof: Proof | None, proofs: dict[Path, Proof]) -> None:
+    """Raise InputError where the certificate that a record names is not beside it, or is another. proofs: known ones.
+
+    A record without one names none.
+    """
+    if proof is None:
         return
-    file = path.parent / trial.certificate.file
+    file = path.parent / proof.file
     if file not in proofs:
         proofs[file] = proof_of(file)
-    if proofs[file] != trial.certificate:
+    if proofs[file] != proof:
         raise InputError(f"{path}: certificate: {file.name} is not the one it was run under; restore that file")
 
 

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from bench import duets, store
 from bench.certificate import LIMITS
 from bench.contract import ENTRIES, Data, Settings
+from bench.duet import Duet
+from bench.duets import DuetRecord
 from bench.flops import flops_per_sample, products
-from bench.record import Certificate, Figure, Machine, Reading, Status, Trial
+from bench.record import Certificate, Figure, Machine, Proof, Reading, Status, Trial
 from bench.studying import StudyRecord
 from bench.task import Task, load_task
 
@@ -334,3 +337,75 @@ def make_study(name: str, subject: str, block: int, **values: float | None) -> t
         worker_seconds=1,
     )
     return Path(f"raw/run-s/study_{name}_{subject}_{block}.json"), record
+
+
+def make_duet(
+    block: int = 0,
+    *,
+    head: float = 0.1,
+    control: float = 0.2,
+    subject: str = "tensorflow-function",
+    run: str = "run-d",
+    status: str = "ok",
+    steal: float = 0.0,
+    **changes: Any,
+) -> DuetRecord:
+    """A duet of a subject with torch-eager, of two rounds: seconds of the head's and of the control's windows.
+
+    Those of the base take 0.2 s; a window has ten steps.
+    """
+    of, against = make_trial(subject), make_trial("torch-eager")
+    windows = {"base": [0.2, 0.2], "control": [control, control], "head": [head, head]}
+    duet = Duet.model_validate(
+        {
+            "case": against.case,
+            "seed": block,
+            "steps": 10,
+            "slowdown": {},
+            "started_utc": "2026-01-02T05:00:00+00:00",
+            "status": status,
+            "reason": None if status == "ok" else "planted",
+            "windows": windows if status == "ok" else {},
+            "order": ["bch", "hcb"],
+            "foreign_share": 0.0,
+            "steal_share": steal,
+        }
+    )
+    proof = Proof(
+        file="certificate_x.json",
+        sha256="0" * 64,
+        status="ok",
+        reason=None,
+        implementation_sha256="b" * 64,
+        float64_parameter_deviation=0.0,
+        own_dtype_loss_deviation=0.0,
+    )
+    record = DuetRecord(
+        run=run,
+        block=block,
+        subject=of.case,
+        reference=against.case,
+        subject_proof=proof,
+        reference_proof=proof,
+        subject_call_seconds=0.0,
+        reference_call_seconds=0.0,
+        task=of.task,
+        duet=duet,
+        cores=[1],
+        machine=of.machine,
+        source=of.source,
+    )
+    return record.model_copy(update=changes)
+
+
+def prove_duet(folder: Path, record: DuetRecord) -> DuetRecord:
+    """Keep a duet in a folder with the certificates of both sides; returns it as it is kept."""
+    proofs = {}
+    for side, case in (("subject_proof", record.subject), ("reference_proof", record.reference)):
+        certificate = make_certificate().model_copy(update={"case": case, "machine": record.machine})
+        if not (folder / store.certificate_file(case)).exists():
+            store.write_certificate(folder, certificate)
+        proofs[side] = store.proof_of(folder / store.certificate_file(case))
+    kept = record.model_copy(update=proofs)
+    duets.write(folder, kept)
+    return kept

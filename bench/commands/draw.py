@@ -14,7 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import material, store
+from bench import duets, material, store
+from bench.duets import Played
 from bench.errors import InputError
 from bench.material import Withdrawn
 from bench.parent import die_with_parent
@@ -33,6 +34,7 @@ class Drawn:
 
     parts: list[Part]
     suites: list[tuple[Path, Suite]]
+    duets: list[Played]
     withdrawn: tuple[Withdrawn, ...]
 
 
@@ -44,7 +46,13 @@ def draw(results: Path, added: Sequence[Path], asked: Asked, *, jobs: int | None
     if added:  # to be held against each other, record by record
         whole = material.read(results, added)
         asked = replace(asked, records=len(whole.trials))
-        return Drawn(parts=parts.of_material(whole, asked), suites=whole.suites, withdrawn=whole.withdrawn)
+        gone = material.taken_out(whole.withdrawn)
+        return Drawn(
+            parts=parts.of_material(whole, asked),
+            suites=whole.suites,
+            duets=[one for folder in (results, *added) for one in material.left(duets.read(folder), gone)],
+            withdrawn=whole.withdrawn,
+        )
     names = store.machine_folders(results)
     withdrawn = material.read_withdrawn(results)
     gone = material.taken_out(withdrawn)
@@ -59,9 +67,9 @@ def draw(results: Path, added: Sequence[Path], asked: Asked, *, jobs: int | None
     if twice := _of_one_machine(found):
         rest = [one for one in folders if not any(set(one) <= set(many) for many in twice)]
         found = {one: found[one] for one in rest} | _drawn(results, twice, gone, asked, processes)
-    suites = [(path, suite) for path, suite in store.read_suites(results) if path not in gone]
+    suites, played = material.left(store.read_suites(results), gone), material.left(duets.read(results), gone)
     every = sorted((part for of in found.values() for part in of), key=lambda part: part.machine)
-    return Drawn(parts=every, suites=suites, withdrawn=withdrawn)
+    return Drawn(parts=every, suites=suites, duets=played, withdrawn=withdrawn)
 
 
 def _processes(jobs: int | None, folders: int, records: int) -> int:

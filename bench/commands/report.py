@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import claims, publish
+from bench import claims, duets, publish
 from bench import material as reading
 from bench.commands.common import JsonOption, ResultsOption, check_at_least, note, out
 from bench.commands.draw import draw
@@ -65,18 +65,21 @@ def report(
     )
     judged = publish.parts.judged_of(asked, drawn.parts)
     section, plots, shown = for_report(results)
+    contests = duets.contests(drawn.duets)
     files: dict[Path, str | bytes] = {}
-    files |= publish.files_of(drawn.parts, results, drawn.suites, section, judged, drawn.withdrawn)
+    files |= publish.files_of(drawn.parts, results, drawn.suites, section, judged, drawn.withdrawn, contests)
     files |= plots
     if needed:
         note(f"index.html and plots are left out: {', '.join(needed)} missing; `pip install -e '.[report]'` gets them")
     else:
-        files |= publish.page.files(drawn.parts, results, judged, shown, drawn.withdrawn)
+        files |= publish.page.files(drawn.parts, results, judged, shown, drawn.withdrawn, contests)
     text = place.read_text(encoding="utf-8") if place.is_file() else None
     if text is not None and (readme is not None or publish.markdown.BEGIN in text):
         table = publish.markdown.project_table(part.candidate for part in drawn.parts if part.candidate is not None)
         answer = publish.claims.answer(judged, _from(place, results))
-        files[place] = publish.markdown.fill_readme(text, table, place=str(place), answer=answer)
+        files[place] = publish.markdown.fill_readme(
+            text, table, place=str(place), answer=answer, turns=publish.duets.for_readme(contests, place.parent)
+        )
     made = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
     stale = [path for path, found in made.items() if not path.is_file() or not _same(path.read_bytes(), found)]
     if check:

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.claims import Judged
+from bench.duets import Contest
 from bench.material import Material, Withdrawn
-from bench.publish import certificates, claims, markdown, page, parts, tables, terminal
+from bench.publish import certificates, claims, duets, markdown, page, parts, tables, terminal, units
 from bench.publish.parts import Part
 from bench.publish.tables import Record
 from bench.record import Certificate, Suite
 
-__all__ = ["certificates", "claims", "files", "markdown", "page", "parts", "tables", "terminal"]
+__all__ = ["certificates", "claims", "duets", "files", "markdown", "page", "parts", "tables", "terminal", "units"]
 
 
 def files(
@@ -35,12 +36,14 @@ def files_of(
     history: Sequence[str] = (),
     judged: Sequence[Judged] = (),
     withdrawn: Sequence[Withdrawn] = (),
+    contests: Sequence[Contest] = (),
 ) -> dict[Path, str]:
     """The same of what was drawn of each machine."""
     sections, proofs = parts.sections_of(drawn), parts.certificates_of(drawn)
     tables_ = [*(one.text for one in sections if one.text), *(one.text for one in parts.sweeps_of(drawn))]
     above = [claims.section(judged, results)] if judged else []
     below = [certificates.matrix(proofs, results)] if proofs else []
+    below += [duets.section(contests, results)] if contests else []
     below += [certificates.kill_table(suites, results)] if suites else []
     below += [*history, *([markdown.withdrawn_section(withdrawn, results)] if withdrawn else [])]
     return {

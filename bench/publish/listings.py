@@ -36,7 +36,7 @@ Certified = tuple[Path, Certificate]
 StudyKey = tuple[str, str, str, Case, str]  # study, run, machine's fingerprint, subject, machine's name
 
 MOST_LINKED = 10_000  # records that are linked to one by one: such a link is 130 bytes, and a page a few MB at most
-_BLOCK = re.compile(r"block-(\d+)_")
+_BLOCK = re.compile(r"(?:block|duet)-(\d+)_")
 _FOLDED = {"Machine", "Device", "Precision", "Environment"}  # columns that are left out where all rows have one value
 
 

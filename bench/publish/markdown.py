@@ -38,6 +38,8 @@ BEGIN = "<!-- table: begin -->"
 END = "<!-- table: end -->"
 ANSWER_BEGIN = "<!-- answer: begin -->"
 ANSWER_END = "<!-- answer: end -->"
+TURNS_BEGIN = "<!-- turns: begin -->"
+TURNS_END = "<!-- turns: end -->"
 ENTRIES_BEGIN = "<!-- entries: begin -->"
 ENTRIES_END = "<!-- entries: end -->"
 
@@ -121,15 +123,17 @@ def project_table(candidates: Iterable[Candidate]) -> str:
     return max(found, key=lambda one: one.rank).text
 
 
-def fill_readme(text: str, table: str, *, place: str, answer: str = "") -> str:
+def fill_readme(text: str, table: str, *, place: str, answer: str = "", turns: str = "") -> str:
     """The project's README with its marked tables made anew. Raises InputError where the markers are not there once.
 
-    table: `project_table`. answer: what stands between its own markers. That and the table of entries are made where
-    their markers are.
+    table: `project_table`. answer, turns: what stands between markers of their own. These and the table of entries are
+    made where their markers are.
     """
     filled = replace_between_markers(text, table, place=place)
     if ANSWER_BEGIN in filled:
         filled = replace_between_markers(filled, answer, place=place, begin=ANSWER_BEGIN, end=ANSWER_END)
+    if TURNS_BEGIN in filled:
+        filled = replace_between_markers(filled, turns, place=place, begin=TURNS_BEGIN, end=TURNS_END)
     if ENTRIES_BEGIN not in filled:
         return filled
     return replace_between_markers(filled, entries_table(ENTRIES), place=place, begin=ENTRIES_BEGIN, end=ENTRIES_END)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.claims import Claim, Judged, Observation, where_text
+from bench.duets import Contest
 from bench.material import Withdrawn
-from bench.publish import claims, escape, glance, listings, markdown, parts, plots
+from bench.publish import claims, duets, escape, glance, listings, markdown, parts, plots
 from bench.publish.history import Shown
 from bench.publish.listings import Link, Table
 from bench.publish.parts import Facts, Lists, OfSection, Part
@@ -45,6 +46,7 @@ def files(
     judged: Sequence[Judged],
     history: Sequence[Shown],
     withdrawn: Sequence[Withdrawn] = (),
+    contests: Sequence[Contest] = (),
 ) -> dict[Path, str | bytes]:
     """The page and its plots, by path. The same records give the same bytes. Needs what `missing` names."""
     sections, found = parts.sections_of(drawn), parts.sweeps_of(drawn)
@@ -56,7 +58,7 @@ def files(
     )
     pictures = {figure.name: plots.to_svg(figure.plots[0]) for figure in figures if figure.plots}
     made: dict[Path, str | bytes] = {
-        results / "index.html": _page(drawn, results, judged, figures, pictures, withdrawn)
+        results / "index.html": _page(drawn, results, judged, figures, pictures, withdrawn, contests)
     }
     for name, svg in pictures.items():
         made[results / "plots" / f"{name}.svg"] = svg
@@ -184,6 +186,7 @@ def _page(
     figures: Sequence[Figure],
     pictures: dict[str, str],
     withdrawn: Sequence[Withdrawn],
+    contests: Sequence[Contest],
 ) -> str:
     """The whole of index.html."""
     from markupsafe import Markup
@@ -196,6 +199,7 @@ def _page(
     listed: list[Table] = [
         listings.cases([line for one in shown for line in one.cases]),
         *listings.compared([line for one in shown for line in one.like], [line for one in shown for line in one.best]),
+        *([duets.table(contests, results)] if contests else []),
         listings.studies(study for one in lists for study in one.studies),
     ]
     text: str = (

@@ -8,6 +8,7 @@ import pytest
 
 from bench import store
 from bench.cli import DOCUMENTS
+from bench.duets import DuetRecord
 from bench.errors import InputError
 from bench.record import SCHEMA_VERSION, Certificate, Trial, compact_json, read_value, schema_of
 from bench.studying import StudyRecord
@@ -44,6 +45,13 @@ def test_a_published_study_is_valid(path: Path) -> None:
     """As trials are."""
     validate("study", json.loads(path.read_text()))
     read_value(StudyRecord, path)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("raw/*/*/*/duet-*.json")), ids=lambda path: path.name)
+def test_a_published_duet_is_valid(path: Path) -> None:
+    """As trials are."""
+    validate("duet", json.loads(path.read_text()))
+    read_value(DuetRecord, path)
 
 
 @pytest.mark.parametrize(

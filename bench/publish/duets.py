@@ -1,0 +1,203 @@
+"""Contests of two entries -> lines for a terminal, a section of results/README.md, a table of the page. Pure."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.duets import Contest, DuetRecord, sample_of
+from bench.publish import escape, listings, units
+from bench.publish.listings import Cell, Head, Line, Table
+from bench.publish.markdown import table as rows_of
+from bench.stats import Estimate
+
+HEADS = (
+    "Entry",
+    "Against",
+    "Ratio of rates [95%]",
+    "±",
+    "Verdict",
+    "Duets",
+    "Samples/s",
+    "Reference against itself [95%]",
+    "Date",
+)
+_NOTE = (
+    "Both entries are alive at once on the same cores and train the same rows in turns, a window of {window} each; "
+    "the reference takes part twice, and what its two processes differ by shows what a ratio is worth. The process is "
+    "the unit: a duet of fresh processes gives one number, and the interval is that of their mean. A duet measures the "
+    "steps alone; what a whole epoch takes is in the tables of trials."
+)
+
+
+def line(record: DuetRecord) -> str:
+    """What one duet said."""
+    names = f"{record.subject.entry} against {record.reference.entry}"
+    if record.duet.status != "ok":
+        return f"{names}: {record.duet.status}: {record.duet.reason}"
+    sample = sample_of(record.duet)
+    return f"{names}: {math.exp(sample.difference):.3f} (control {math.exp(sample.control):.3f})"
+
+
+def ratio_text(seen: Estimate) -> str:
+    """1.234 [1.219, 1.249]"""
+    if seen.mean is None:
+        return f"none ({seen.reason})"
+    if seen.interval is None:
+        return f"{math.exp(seen.mean):.3f} ({seen.reason})"
+    low, high = (math.exp(end) for end in seen.interval)
+    return f"{math.exp(seen.mean):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def half_width_text(seen: Estimate) -> str:
+    """Half the interval's width: 1.2 %"""
+    if seen.mean is None or seen.interval is None:
+        return units.NOT_MEASURED
+    return f"{100 * (seen.interval[1] - seen.mean):.1f} %"
+
+
+def verdict_text(one: Contest) -> str:
+    """The verdict, or why there is none."""
+    return one.verdict if one.unfit is None else f"undecided: {one.unfit}"
+
+
+def _cells(one: Contest) -> tuple[str, ...]:
+    rates = "none" if one.rates is None else f"{units.rate(one.rates[0])} and {units.rate(one.rates[1])}"
+    failed = f", {len(one.failed)} failed" if one.failed else ""
+    return (
+        one.subject.entry,
+        one.reference.entry,
+        ratio_text(one.ratio),
+        half_width_text(one.ratio),
+        verdict_text(one),
+        f"{len(one.played)}{failed}",
+        rates,
+        ratio_text(one.control),
+        one.first.duet.started_utc[:10],
+    )
+
+
+def window_seconds(one: Contest) -> float | None:
+    """The mean of the duets' windows, all sides together."""
+    lengths = [s for _, record in one.played for side in record.duet.windows.values() for s in side]
+    return math.fsum(lengths) / len(lengths) if lengths else None
+
+
+def to_text(found: Sequence[Contest]) -> str:
+    """For a terminal: a line a contest."""
+    lines = [
+        escape.plain(
+            f"{one.subject.entry} against {one.reference.entry}: {ratio_text(one.ratio)} times as many samples/s, "
+            f"{verdict_text(one)} ({units.count(len(one.played), 'duet')}; the reference against itself: "
+            f"{ratio_text(one.control)})"
+        )
+        for one in found
+    ]
+    return "\n".join(lines or ["nothing could be compared"]) + "\n"
+
+
+def document(found: Sequence[Contest]) -> list[dict[str, Any]]:
+    """For `--json`. Ratios as numbers, not as logarithms."""
+
+    def of(seen: Estimate) -> dict[str, Any]:
+        interval = None if seen.interval is None else [math.exp(end) for end in seen.interval]
+        mean = None if seen.mean is None else math.exp(seen.mean)
+        return {"ratio": mean, "interval": interval, "duets": seen.n, "reason": seen.reason}
+
+    return [
+        {
+            "subject": one.subject.model_dump(mode="json"),
+            "reference": one.reference.model_dump(mode="json"),
+            "rate": of(one.ratio),
+            "control": of(one.control),
+            "subject_samples_per_second": one.rates[0] if one.rates else None,
+            "reference_samples_per_second": one.rates[1] if one.rates else None,
+            "verdict": one.verdict,
+            "unfit": one.unfit,
+            "failed": len(one.failed),
+        }
+        for one in found
+    ]
+
+
+def section(found: Sequence[Contest], results: Path) -> str:
+    """The section of results/README.md."""
+    return "## In turns\n\n" + for_readme(found, results)
+
+
+def for_readme(found: Sequence[Contest], folder: Path) -> str:
+    """A table a machine and task; links are relative to the folder. Empty where nothing was measured in turns."""
+    if not found:
+        return ""
+    lines = [escape.markdown(_note(found)), ""]
+    groups: dict[tuple[str, str], list[Contest]] = {}
+    for one in found:
+        groups.setdefault((one.first.machine.fingerprint, where_text(one)), []).append(one)
+    for (_, where), of_group in groups.items():
+        rows = [[*map(escape.markdown, _cells(one)), f"[raw]({escape.url(_folder(one, folder))}/)"] for one in of_group]
+        lines += [f"### {escape.markdown(where)}", "", *rows_of([*HEADS, "Records"], rows), ""]
+    return "\n".join(lines)
+
+
+def _note(found: Sequence[Contest]) -> str:
+    lengths = [seconds for one in found if (seconds := window_seconds(one)) is not None]
+    if not lengths:
+        return _NOTE.format(window="the same steps")
+    return _NOTE.format(window=units.seconds(math.fsum(lengths) / len(lengths)))
+
+
+def where_text(one: Contest) -> str:
+    """mlp: 784-128-64-10, ..., on AMD EPYC (amd-epyc-2c-8e7b), 1 thread"""
+    machine, task = one.first.machine, one.first.task
+    return f"{task.name}: {task.title}, on {machine.cpu_model} ({machine.name}), {units.workers(one.subject.threads)}"
+
+
+def _folder(one: Contest, results: Path) -> str:
+    return listings.folder((one.played or one.failed)[0][0].parent, results)
+
+
+def table(found: Sequence[Contest], results: Path) -> Table:
+    """The page's table."""
+    heads = (
+        Head(text="Entry", filtered=True),
+        Head(text="Against", filtered=True),
+        Head(text="Task", filtered=True),
+        Head(text="Ratio of rates [95%]", number=True),
+        Head(text="±", number=True),
+        Head(text="Verdict", filtered=True),
+        Head(text="Duets", number=True),
+        Head(text="Samples/s", number=True),
+        Head(text="Reference against itself [95%]", number=True),
+        Head(text="Date"),
+        Head(text="Machine", filtered=True),
+        Head(text="Records"),
+    )
+    lines = [Line(cells=_page_cells(one, _cells(one), results), machine=one.first.machine.fingerprint) for one in found]
+    return Table(
+        name="duets",
+        title="In turns",
+        note=_note(found),
+        heads=heads,
+        lines=tuple(lines),
+        none="Nothing was measured in turns; `bench duet` does.",
+    )
+
+
+def _page_cells(one: Contest, texts: tuple[str, ...], results: Path) -> tuple[Cell, ...]:
+    entry, against, ratio, half, _, duets, rates, control, date = texts
+    interval = one.ratio.interval
+    width = None if one.ratio.mean is None or interval is None else interval[1] - one.ratio.mean
+    return (
+        Cell(text=entry, framework=one.subject.framework),
+        Cell(text=against, framework=one.reference.framework),
+        Cell(text=one.first.task.name),
+        Cell(text=ratio, order=one.ratio.mean),
+        Cell(text=half, order=width),
+        Cell(text=verdict_text(one), key=one.verdict),
+        Cell(text=duets, order=float(len(one.played))),
+        Cell(text=rates, order=one.rates[0] if one.rates else None),
+        Cell(text=control, order=one.control.mean),
+        Cell(text=date),
+        Cell(text=one.first.machine.name),
+        Cell(text="", links=listings.record_links([path for path, _ in (*one.played, *one.failed)], results)),
+    )

@@ -1,0 +1,126 @@
+"""Duets of two entries: what they say of a ratio, and when they say nothing."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bench import duets, store
+from bench.duets import DuetRecord, Played, contest, contests
+from bench.errors import InputError
+from tests.make import make_duet, make_machine, prove_duet
+
+
+def played(records: Sequence[DuetRecord]) -> list[Played]:
+    """With the paths that they would have."""
+    return [(Path(f"{one.run}/duet-{one.block:03d}.json"), one) for one in records]
+
+
+def test_a_subject_that_takes_half_the_time_has_twice_the_rate() -> None:
+    """By hand: 0.1 s against 0.2 s; ten steps of 64 rows."""
+    seen = contest(played([make_duet(block, head=0.1) for block in range(3)]))
+
+    assert seen.ratio.mean == pytest.approx(math.log(2))
+    assert seen.control.mean == 0
+    assert seen.rates == pytest.approx((6400, 3200))
+    assert (seen.verdict, seen.unfit) == ("faster", None)
+
+
+def test_the_reference_is_the_mean_of_its_two_processes() -> None:
+    """By hand: bases of 0.2 and 0.4 s are 0.2828 s; a control that takes twice as long has half the rate."""
+    seen = contest(played([make_duet(block, head=0.2, control=0.4) for block in range(2)]))
+
+    assert seen.ratio.mean == pytest.approx(math.log(2) / 2)
+    assert seen.control.mean == pytest.approx(-math.log(2))
+
+
+def test_the_interval_is_that_of_the_duets() -> None:
+    """Of two numbers a and b it is their mean ± 12.706 |a - b| / 2: Student's t with one degree of freedom."""
+    seen = contest(played([make_duet(0, head=0.20), make_duet(1, head=0.21)]))
+    a, b = 0.0, math.log(0.20 / 0.21)
+    assert seen.ratio.interval is not None
+
+    assert seen.ratio.interval[1] - seen.ratio.interval[0] == pytest.approx(12.706 * abs(a - b), rel=1e-4)
+    assert seen.verdict == "undecided"
+
+
+@pytest.mark.parametrize(("head", "verdict"), [(0.1, "faster"), (0.3, "slower"), (0.2, "tie")])
+def test_a_verdict_is_on_the_subject(head: float, verdict: str) -> None:
+    """Three duets that agree."""
+    assert contest(played([make_duet(block, head=head) for block in range(3)])).verdict == verdict
+
+
+def test_duets_on_a_machine_that_others_took_say_nothing() -> None:
+    """However narrow their interval is."""
+    seen = contest(played([make_duet(block, head=0.1, steal=0.3) for block in range(3)]))
+
+    assert seen.verdict == "undecided"
+    assert "30%" in (seen.unfit or "")
+
+
+def test_two_references_that_differ_say_nothing() -> None:
+    """A steady difference of two processes of one entry is of the instrument's making."""
+    different = [make_duet(block, control=0.21 + 1e-4 * block) for block in range(8)]
+    seen = contest(played(different))
+
+    assert seen.verdict == "undecided"
+    assert "two sides of the same code differ by" in (seen.unfit or "")
+
+
+def test_a_duet_that_failed_is_counted_apart() -> None:
+    """And where all failed there is no ratio."""
+    seen = contest(played([make_duet(0), make_duet(1, status="crashed")]))
+    none = contest(played([make_duet(0, status="crashed")]))
+
+    assert (1, 1, 1) == (len(seen.played), len(seen.failed), seen.ratio.n)
+    assert (None, "no duet ended well", "undecided") == (none.rates, none.unfit, none.verdict)
+    with pytest.raises(ValueError, match="no duet"):
+        contest([])
+
+
+def test_of_several_runs_the_longest_is_shown_and_machines_are_never_pooled() -> None:
+    """By subject, reference and machine; failed duets make no run longer."""
+    long = [make_duet(block, run="long") for block in range(3)]
+    failed = [make_duet(block, run="failed", status="crashed") for block in range(4)]
+    other = make_duet(0, run="other", machine=make_machine(fingerprint="machine-9", name="z"))
+    another = make_duet(0, run="another", subject="numpy")
+    found = contests(played([*long, *failed, other, another]))
+
+    assert [("numpy", "another"), ("tensorflow-function", "long"), ("tensorflow-function", "other")] == [
+        (one.subject.entry, one.first.run) for one in found
+    ]
+
+
+def test_a_kept_duet_is_read_back(tmp_path: Path) -> None:
+    """Whole, with both certificates beside it."""
+    folder = store.run_folder(tmp_path, "2026-01-02T00:00:00", "testbox", "run-d")
+    kept = prove_duet(folder, make_duet())
+
+    assert [kept] == [record for _, record in duets.read(tmp_path)]
+    assert 2 == len(list(folder.glob("certificate_*.json")))
+
+
+def test_a_duet_without_its_certificate_is_refused(tmp_path: Path) -> None:
+    """As a trial is: no proof, no row."""
+    folder = store.run_folder(tmp_path, "2026-01-02T00:00:00", "testbox", "run-d")
+    kept = prove_duet(folder, make_duet())
+    file = folder / store.certificate_file(kept.subject)
+    file.write_text(file.read_text().replace("2026-01-02T03", "2026-01-02T04"))
+
+    with pytest.raises(InputError, match="is not the one it was run under"):
+        duets.read(tmp_path)
+
+
+def test_a_broken_duet_is_one_line(tmp_path: Path) -> None:
+    """With the file and the place."""
+    folder = store.run_folder(tmp_path, "2026-01-02T00:00:00", "testbox", "run-d")
+    prove_duet(folder, make_duet())
+    [path] = folder.glob("duet-*.json")
+    document = json.loads(path.read_text())
+    document["duet"]["steps"] = 0
+    path.write_text(json.dumps(document))
+
+    with pytest.raises(InputError, match=r"duet-000.*steps"):
+        duets.read(tmp_path)
