@@ -27,6 +27,7 @@ from bench.record import Case, Proof
 from bench.task import Task, load_task
 
 PAIRS = 6
+WINDOW_MILLISECONDS = 1000 * OF_TWO_ENTRIES.seconds
 _LEAST_PAIRS = 2  # below that there is no interval
 
 
@@ -45,8 +46,8 @@ def duet_(
     batch_size: Annotated[int | None, typer.Option(help="In place of the task's own.")] = None,
     threads: Annotated[int, typer.Option(help="Threads and cores of each side.")] = 1,
     pairs: Annotated[int, typer.Option(help="Duets of each entry, each of fresh processes.")] = PAIRS,
-    window: Annotated[float, typer.Option(help="Milliseconds that a window takes at least.")] = 1000
-    * OF_TWO_ENTRIES.seconds,
+    window: Annotated[float, typer.Option(help="Milliseconds that a window takes at least.")] = WINDOW_MILLISECONDS,
+    seconds: Annotated[float, typer.Option(help="That each side of a duet trains.")] = OF_TWO_ENTRIES.side_seconds,
     seed: Annotated[int | None, typer.Option(help="Of the random orders.")] = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
@@ -57,21 +58,16 @@ def duet_(
     check_at_least("--seed", seed, 0)
     if not 1 <= window <= 250:
         raise InputError(f"--window {window:g}: must be from 1 to 250 milliseconds")
+    if not 0.1 <= seconds <= 60:
+        raise InputError(f"--seconds {seconds:g}: must be from 0.1 to 60")
     runner.worker_cores(threads)
     spec = load_task(task)
     spec = spec if batch_size is None else spec.changed(batch_size=batch_size)
-    reference, *subjects = [
-        _Asked(entry=one, case=plan.case_of(spec, one, "cpu", threads))
-        for one in map(find_entry, dict.fromkeys([against, *entry]))
-    ]
+    reference, *subjects = _cases([against, *entry], spec, threads)
     if not subjects:
         raise InputError(f"bench duet {against}: is the entry of --against itself; name another")
-    for one in (reference, *subjects):
-        reason = runner.why_not(one.entry, one.case)
-        if reason is not None:
-            raise InputError(f"{one.entry.name}: cannot run: {reason}")
     check_data()
-    windows = dataclasses.replace(OF_TWO_ENTRIES, seconds=window / 1000)
+    windows = dataclasses.replace(OF_TWO_ENTRIES, seconds=window / 1000, side_seconds=seconds)
     with store.locked(results):
         now, where = datetime.now(UTC), runner.Where(machine=read_machine(), source=read_source(ROOT))
         run = f"{now:%H%M%S}-duet-{secrets.token_hex(2)}"
@@ -83,10 +79,10 @@ def duet_(
         for block in range(pairs):
             able = [one for one in subjects if one.entry.name in scores]
             for subject in draw.sample(able, len(able)):
-                name = subject.entry.name
                 store.check_space(folder)
+                of_subject, of_reference = scores[subject.entry.name], scores[against]
                 made = duet.play(
-                    duet.together(scores[against], scores[name], windows),
+                    duet.together(of_reference, of_subject, windows),
                     [Side(name="base"), Side(name="control"), Side(name="head", entry=subject.entry)],
                     seed=block,
                     order=draw,
@@ -96,10 +92,10 @@ def duet_(
                     block=block,
                     subject=subject.case,
                     reference=reference.case,
-                    subject_proof=proofs[name],
+                    subject_proof=proofs[subject.entry.name],
                     reference_proof=proofs[against],
-                    subject_call_seconds=scores[name].call_seconds,
-                    reference_call_seconds=scores[against].call_seconds,
+                    subject_call_seconds=of_subject.call_seconds,
+                    reference_call_seconds=of_reference.call_seconds,
                     task=spec,
                     duet=made,
                     cores=runner.worker_cores(threads),
@@ -113,6 +109,18 @@ def duet_(
     note(f"records: {folder}")
     if len(found) < len(subjects) or any(one.failed or not one.played for one in found):
         raise typer.Exit(3)
+
+
+def _cases(names: Sequence[str], task: Task, threads: int) -> list[_Asked]:
+    """Each entry once, as a case of the task. Raises InputError for one that cannot run here."""
+    found = []
+    for entry in map(find_entry, dict.fromkeys(names)):
+        case = plan.case_of(task, entry, "cpu", threads)
+        reason = runner.why_not(entry, case)
+        if reason is not None:
+            raise InputError(f"{entry.name}: cannot run: {reason}")
+        found.append(_Asked(entry=entry, case=case))
+    return found
 
 
 def _certified(one: _Asked, task: Task, folder: Path, where: runner.Where) -> Proof:

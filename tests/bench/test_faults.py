@@ -95,18 +95,12 @@ def test_workers_that_fail_become_records_and_the_plan_goes_on(tmp_path: Path, s
     assert "Traceback" not in done.stderr
 
 
-def test_a_refusal_is_no_failure_of_the_run(tmp_path: Path) -> None:
-    """An entry that says that it cannot do a task has answered."""
-    done = bench(*TINY, "--entry", "tests.plugins.refuses", "--results", tmp_path)
-
-    assert (0, "refused") == (done.returncode, records(tmp_path)["tests.plugins.refuses"]["status"]), done.stderr
-
-
 @pytest.fixture(scope="module")
 def chatty(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
-    """A whole run of one entry that prints, and its results."""
+    """A whole run of an entry that prints and of one that says that it cannot do the task, and its results."""
     results = tmp_path_factory.mktemp("chatty")
-    return bench(*TINY, "--entry", "tests.plugins.chatty", "--results", results), results
+    entries = ("--entry", "tests.plugins.chatty", "--entry", "tests.plugins.refuses")
+    return bench(*TINY, *entries, "--results", results), results
 
 
 def test_a_worker_that_prints_does_not_spoil_its_record(
@@ -116,6 +110,13 @@ def test_a_worker_that_prints_does_not_spoil_its_record(
     done, results = chatty
 
     assert (0, "ok") == (done.returncode, records(results)["tests.plugins.chatty"]["status"]), done.stderr
+
+
+def test_a_refusal_is_no_failure_of_the_run(chatty: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    """An entry that says that it cannot do a task has answered."""
+    done, results = chatty
+
+    assert (0, "refused") == (done.returncode, records(results)["tests.plugins.refuses"]["status"]), done.stderr
 
 
 def test_each_worker_has_an_empty_temporary_folder_that_goes_with_it(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.bench.test_selection import keep
 from tests.command import bench
 from tests.make import make_duet, make_trial, prove_duet
 
-SHORT = ("--task", "mlp-tiny", "--pairs", "2", "--window", "5")
+SHORT = ("--task", "mlp-tiny", "--pairs", "2", "--window", "5", "--seconds", "0.5")
 
 
 def test_two_entries_take_turns_and_each_duet_is_kept(tmp_path: Path) -> None:
@@ -41,6 +41,7 @@ def test_other_work_is_not_compared(tmp_path: Path) -> None:
     assert 2 == len(list(tmp_path.glob("raw/*/*/*/certificate_*.json")))
 
 
+@pytest.mark.slow
 def test_a_subject_that_fails_is_kept_with_its_reason(tmp_path: Path) -> None:
     """It does the work of a certificate, and answers a window with a program compiled inside it."""
     done = bench("duet", "tests.plugins.retraces", "--against", "tests.plugins.good", *SHORT, "--results", tmp_path)
@@ -58,6 +59,7 @@ def test_a_subject_that_fails_is_kept_with_its_reason(tmp_path: Path) -> None:
         (("numpy", "--against", "numpy"), "bench duet numpy: is the entry of --against itself"),
         (("numpy", "--pairs", "1"), "--pairs 1: must be at least 2"),
         (("numpy", "--window", "0"), "--window 0: must be from 1 to 250 milliseconds"),
+        (("numpy", "--seconds", "0"), "--seconds 0: must be from 0.1 to 60"),
         (("numpy", "--threads", "0"), "--threads 0"),
         (("numpy", "--batch-size", "0"), "batch_size"),
         (("numpy", "--task", "no-such-task"), "no-such-task"),
