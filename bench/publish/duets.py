@@ -50,7 +50,7 @@ def ratio_text(seen: Estimate) -> str:
 
 
 def half_width_text(seen: Estimate) -> str:
-    """Half the interval's width: 1.2 %"""
+    """Half the width of the interval of the logarithm: 1.2 %"""
     if seen.mean is None or seen.interval is None:
         return units.NOT_MEASURED
     return f"{100 * (seen.interval[1] - seen.mean):.1f} %"
