@@ -83,8 +83,9 @@ def answer(judged: Sequence[Judged], folder: str) -> str:
         machine = next((one.machine for one in of if one.machine is not None), None)
         if machine is None or not answer_lines(of):
             continue
-        cores = units.count(machine.cores, "core")
-        lines += [f"On {escape.markdown(machine.cpu_model or machine.name)} with {cores}:", ""]
+        # The name as well: two machines may call their processors alike.
+        where = f"{machine.cpu_model} with {units.count(machine.cores, 'core')}, " if machine.cpu_model else ""
+        lines += [f"On {escape.markdown(where + machine.name)}:", ""]
         lines += [f"- {escape.markdown(line, 600)}" for line in answer_lines(of)]
         evidence = (
             f"[{folder}/README.md]({folder}/README.md#claims), as a page [{folder}/index.html]({folder}/index.html)"

@@ -1,0 +1,26 @@
+"""bench/publish/claims.py: the answer for the project's README."""
+
+from bench import claims
+from bench.publish.claims import answer
+from bench.record import Trial
+from tests.make import make_machine, make_trial
+
+
+def trials(**machine: str) -> list[Trial]:
+    """PyTorch and TensorFlow as their guides write them, four blocks, on a machine."""
+    on = make_machine(**machine)
+    return [
+        make_trial(entry, block, seconds=seconds + 0.001 * block).model_copy(update={"machine": on})
+        for block in range(4)
+        for entry, seconds in (("torch-eager", 2.0), ("tensorflow-function", 1.0))
+    ]
+
+
+def test_two_machines_with_one_processor_are_told_apart() -> None:
+    """By their names, for each has an answer of its own."""
+    found = [*trials(name="first", fingerprint="machine-1"), *trials(name="second", fingerprint="machine-2")]
+    judged = claims.judge(claims.read_claims(claims.SHIPPED), [(claims.SHIPPED, one) for one in found], [])
+    heads = [line for line in answer(judged, "results").splitlines() if line.startswith("On ")]
+
+    assert 2 == len(set(heads)), heads
+    assert [True, True] == [name in head for name, head in zip(("first", "second"), heads, strict=True)]
