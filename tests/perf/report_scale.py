@@ -111,7 +111,17 @@ def written(folder: Path, count: int) -> Found:
 def kept_by_git(folder: Path, count: int) -> Found:
     """The raw records committed to a repository of their own and packed, and what looking for changes takes then."""
     del count
-    git = ("git", "-C", store.raw_folder(folder), "-c", "user.name=none", "-c", "user.email=none@localhost")
+    git = (
+        "git",
+        "-C",
+        store.raw_folder(folder),
+        "-c",
+        "gc.auto=0",
+        "-c",
+        "user.name=none",
+        "-c",
+        "user.email=none@localhost",
+    )
     subprocess.run([*map(str, git), "init", "--quiet"], check=True)
     seen = {"add": run(*git, "add", "--all")["seconds"], "commit": run(*git, "commit", "-qm", "records")["seconds"]}
     seen |= {"gc": run(*git, "gc", "--quiet")["seconds"], "status": run(*git, "status", "--short")["seconds"]}
