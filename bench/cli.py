@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import traceback
+from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -218,7 +219,7 @@ def _new_plan(
     now = datetime.now(UTC)
     return Plan.model_validate(
         {
-            "run": f"{now:%H%M%S}-{profile}-{secrets.token_hex(2)}",
+            "run": store.run_name(now, profile),
             "profile": profile,
             "seed": secrets.randbelow(2**31) if seed is None else seed,
             "blocks": blocks or (LOOKS[-1] if width is not None else chosen.blocks),
@@ -551,9 +552,10 @@ def _print_plan(
 
 def _estimate(chosen: Plan, folder: Path | None, estimator: Estimator, todo: list[tuple[int, int, Case]]) -> float:
     """Seconds for the trials, and for the certificates that are not there yet."""
-    cases = {case for _, _, case in todo if folder is None or not (folder / store.certificate_file(case)).exists()}
-    trials = sum(estimator.seconds(case, plan.task_of(chosen, case)) for _, _, case in todo)
-    return trials + sum(map(estimator.certificate_seconds, cases))
+    wanted = Counter(case for _, _, case in todo)  # asked after every trial: of a case once, however many are left
+    trials = sum(n * estimator.seconds(case, plan.task_of(chosen, case)) for case, n in wanted.items())
+    bare = [case for case in wanted if folder is None or not (folder / store.certificate_file(case)).exists()]
+    return trials + sum(map(estimator.certificate_seconds, bare))
 
 
 def _describe(trial: Trial) -> str:
@@ -664,8 +666,7 @@ def certify(
         return
     where = runner.Where(machine=read_machine(), source=read_source(ROOT))
     now = datetime.now(UTC)
-    name = f"{now:%H%M%S}-certify-{secrets.token_hex(2)}"
-    folder = store.raw_folder(results) / f"{now:%Y-%m-%d}" / where.machine.name / name
+    folder = store.run_folder(results, now.isoformat(), where.machine.name, store.run_name(now, "certify"))
     bounds = runner.Bounds(time_limit_seconds=plan.PROFILES["full"].time_limit_seconds)
     made: list[record.Certificate] = []
     able = [known.name for known in known_entries() if processes == 1 or known.launcher is not None]

@@ -47,7 +47,7 @@ class Windows:
     """How the time of a duet is cut. seconds: the least of a window. side_seconds: of all windows of a side together.
 
     call_share: of a window, that the call itself may take. longest: seconds of a window, whatever its call takes.
-    warm_up: windows of each side before the first round.
+    most_rounds: however short a window is. warm_up: windows of each side before the first round.
     """
 
     seconds: float

@@ -12,11 +12,11 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from bench import store
+from bench import gate, store
 from bench.duet import Duet, SideName
 from bench.gate import Rule, Sample, why_invalid
 from bench.record import Case, Count, Machine, Proof, Seconds, Source, Value, compact_json, read_value
@@ -82,15 +82,9 @@ class Contest:
 
 
 def sample_of(duet: Duet) -> Sample:
-    """Of a duet of two entries: the subject's log rate less the reference's, and the difference of the controls."""
-    base, control, head = (duet.log_seconds(side) for side in ("base", "control", "head"))
-    return Sample(
-        difference=(base + control) / 2 - head,
-        control=base - control,
-        foreign_share=duet.foreign_share,
-        steal_share=duet.steal_share,
-        seconds=duet.wall_seconds,
-    )
+    """The gate's sample, which is of seconds, as one of rates: the subject's log rate less the reference's."""
+    seen = gate.sample_of(duet)
+    return replace(seen, difference=-seen.difference, control=-seen.control)
 
 
 def rate_of(duet: Duet, side: SideName) -> float:

@@ -355,6 +355,7 @@ def mean_reading(readings: Readings) -> float | None:
 
 
 def greatest(values: Iterable[float | None]) -> float | None:
+    """The greatest of those that were had; None where none was."""
     return max((value for value in values if value is not None), default=None)
 
 

@@ -134,6 +134,11 @@ def refuse_stub(place: Path, *drivers: str | None) -> None:
             )
 
 
+def run_name(now: datetime, kind: str) -> str:
+    """Of a run that begins now: HHMMSS-KIND-XXXX, its end at random, so that two of one second differ."""
+    return f"{now:%H%M%S}-{kind}-{secrets.token_hex(2)}"
+
+
 def run_folder(results: Path, created_utc: str, machine_name: str, run: str) -> Path:
     """results/raw/YYYY-MM-DD/MACHINE/RUN"""
     return raw_folder(results) / created_utc[:10] / machine_name / run

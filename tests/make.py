@@ -14,7 +14,7 @@ from bench.contract import ENTRIES, Data, Settings
 from bench.duet import Duet
 from bench.duets import DuetRecord
 from bench.flops import flops_per_sample, products
-from bench.record import Certificate, Figure, Machine, Proof, Reading, Status, Trial
+from bench.record import Case, Certificate, Figure, Machine, Proof, Reading, Status, Trial
 from bench.studying import StudyRecord
 from bench.task import Task, load_task
 
@@ -398,14 +398,19 @@ def make_duet(
     return record.model_copy(update=changes)
 
 
+def prove_case(folder: Path, case: Case, machine: Machine) -> Proof:
+    """A certificate of the case in a folder, made where there is none; what records say of it."""
+    file = folder / store.certificate_file(case)
+    if not file.exists():
+        certificate = make_certificate().model_copy(update={"case": case, "machine": machine})
+        store.write_certificate(folder, certificate)
+    return store.proof_of(file)
+
+
 def prove_duet(folder: Path, record: DuetRecord) -> DuetRecord:
     """Keep a duet in a folder with the certificates of both sides; returns it as it is kept."""
-    proofs = {}
-    for side, case in (("subject_proof", record.subject), ("reference_proof", record.reference)):
-        certificate = make_certificate().model_copy(update={"case": case, "machine": record.machine})
-        if not (folder / store.certificate_file(case)).exists():
-            store.write_certificate(folder, certificate)
-        proofs[side] = store.proof_of(folder / store.certificate_file(case))
+    cases = {"subject_proof": record.subject, "reference_proof": record.reference}
+    proofs = {side: prove_case(folder, case, record.machine) for side, case in cases.items()}
     kept = record.model_copy(update=proofs)
     duets.write(folder, kept)
     return kept

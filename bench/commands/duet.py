@@ -70,7 +70,7 @@ def duet_(
     windows = dataclasses.replace(OF_TWO_ENTRIES, seconds=window / 1000, side_seconds=seconds)
     with store.locked(results):
         now, where = datetime.now(UTC), runner.Where(machine=read_machine(), source=read_source(ROOT))
-        run = f"{now:%H%M%S}-duet-{secrets.token_hex(2)}"
+        run = store.run_name(now, "duet")
         folder = store.run_folder(results, now.isoformat(), where.machine.name, run)
         proofs = {one.entry.name: _certified(one, spec, folder, where) for one in (reference, *subjects)}
         scores = _scores(reference, subjects, spec, proofs, windows)

@@ -103,7 +103,7 @@ def _plan(
     check_time_limit(time_limit)
     now = datetime.now(UTC)
     return StudyPlan(
-        run=f"{now:%H%M%S}-study-{secrets.token_hex(2)}",
+        run=store.run_name(now, "study"),
         seed=secrets.randbelow(2**31) if seed is None else seed,
         blocks=blocks,
         studies=[one.name for one in chosen],

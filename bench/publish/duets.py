@@ -12,16 +12,16 @@ from bench.publish.markdown import table as rows_of
 from bench.stats import Estimate
 
 HEADS = (
-    "Entry",
-    "Against",
-    "Ratio of rates [95%]",
-    "±",
-    "Verdict",
-    "Duets",
-    "Windows of a side",
-    "Samples/s",
-    "Reference against itself [95%]",
-    "Date",
+    Head(text="Entry", filtered=True),
+    Head(text="Against", filtered=True),
+    Head(text="Ratio of rates [95%]", number=True),
+    Head(text="±", number=True),
+    Head(text="Verdict", filtered=True),
+    Head(text="Duets", number=True),
+    Head(text="Windows of a side"),
+    Head(text="Samples/s", number=True),
+    Head(text="Reference against itself [95%]", number=True),
+    Head(text="Date"),
 )
 _NOTE = (
     "Both entries are alive at once on the same cores and train the same rows in turns, window by window; "
@@ -62,20 +62,23 @@ def verdict_text(one: Contest) -> str:
     return one.verdict if one.unfit is None else f"undecided: {one.unfit}"
 
 
-def _cells(one: Contest) -> tuple[str, ...]:
+def _cells(one: Contest) -> tuple[Cell, ...]:
+    """Below HEADS."""
     rates = "none" if one.rates is None else f"{units.rate(one.rates[0])} and {units.rate(one.rates[1])}"
     failed = f", {len(one.failed)} failed" if one.failed else ""
+    interval = one.ratio.interval
+    width = None if one.ratio.mean is None or interval is None else interval[1] - one.ratio.mean
     return (
-        one.subject.entry,
-        one.reference.entry,
-        ratio_text(one.ratio),
-        half_width_text(one.ratio),
-        verdict_text(one),
-        f"{len(one.played)}{failed}",
-        windows_text(one),
-        rates,
-        ratio_text(one.control),
-        one.first.duet.started_utc[:10],
+        Cell(text=one.subject.entry, framework=one.subject.framework),
+        Cell(text=one.reference.entry, framework=one.reference.framework),
+        Cell(text=ratio_text(one.ratio), order=one.ratio.mean),
+        Cell(text=half_width_text(one.ratio), order=width),
+        Cell(text=verdict_text(one), key=one.verdict),
+        Cell(text=f"{len(one.played)}{failed}", order=float(len(one.played))),
+        Cell(text=windows_text(one)),
+        Cell(text=rates, order=one.rates[0] if one.rates else None),
+        Cell(text=ratio_text(one.control), order=one.control.mean),
+        Cell(text=one.first.duet.started_utc[:10]),
     )
 
 
@@ -139,8 +142,12 @@ def for_readme(found: Sequence[Contest], folder: Path) -> str:
     for one in found:
         groups.setdefault((one.first.machine.fingerprint, where_text(one)), []).append(one)
     for (_, where), of_group in groups.items():
-        rows = [[*map(escape.markdown, _cells(one)), f"[raw]({escape.url(_folder(one, folder))}/)"] for one in of_group]
-        lines += [f"### {escape.markdown(where)}", "", *rows_of([*HEADS, "Records"], rows), ""]
+        rows = [
+            [*(escape.markdown(cell.text) for cell in _cells(one)), f"[raw]({escape.url(_folder(one, folder))}/)"]
+            for one in of_group
+        ]
+        heads = [*(head.text for head in HEADS), "Records"]
+        lines += [f"### {escape.markdown(where)}", "", *rows_of(heads, rows), ""]
     return "\n".join(lines)
 
 
@@ -155,49 +162,20 @@ def _folder(one: Contest, results: Path) -> str:
 
 
 def table(found: Sequence[Contest], results: Path) -> Table:
-    """The page's table."""
-    heads = (
-        Head(text="Entry", filtered=True),
-        Head(text="Against", filtered=True),
-        Head(text="Task", filtered=True),
-        Head(text="Ratio of rates [95%]", number=True),
-        Head(text="±", number=True),
-        Head(text="Verdict", filtered=True),
-        Head(text="Duets", number=True),
-        Head(text="Windows of a side"),
-        Head(text="Samples/s", number=True),
-        Head(text="Reference against itself [95%]", number=True),
-        Head(text="Date"),
-        Head(text="Machine", filtered=True),
-        Head(text="Records"),
-    )
-    lines = [Line(cells=_page_cells(one, _cells(one), results), machine=one.first.machine.fingerprint) for one in found]
+    """The page's table: the same columns, with the task after the entries, and machine and records at the end."""
+    heads = (*HEADS[:2], Head(text="Task", filtered=True), *HEADS[2:], Head(text="Machine", filtered=True))
     return Table(
         name="duets",
         title="In turns",
         note=_NOTE,
-        heads=heads,
-        lines=tuple(lines),
+        heads=(*heads, Head(text="Records")),
+        lines=tuple(_line(one, results) for one in found),
         none="Nothing was measured in turns; `bench duet` does.",
     )
 
 
-def _page_cells(one: Contest, texts: tuple[str, ...], results: Path) -> tuple[Cell, ...]:
-    entry, against, ratio, half, _, duets, windows, rates, control, date = texts
-    interval = one.ratio.interval
-    width = None if one.ratio.mean is None or interval is None else interval[1] - one.ratio.mean
-    return (
-        Cell(text=entry, framework=one.subject.framework),
-        Cell(text=against, framework=one.reference.framework),
-        Cell(text=one.first.task.name),
-        Cell(text=ratio, order=one.ratio.mean),
-        Cell(text=half, order=width),
-        Cell(text=verdict_text(one), key=one.verdict),
-        Cell(text=duets, order=float(len(one.played))),
-        Cell(text=windows),
-        Cell(text=rates, order=one.rates[0] if one.rates else None),
-        Cell(text=control, order=one.control.mean),
-        Cell(text=date),
-        Cell(text=one.first.machine.name),
-        Cell(text="", links=listings.record_links([path for path, _ in (*one.played, *one.failed)], results)),
-    )
+def _line(one: Contest, results: Path) -> Line:
+    cells, machine = _cells(one), one.first.machine
+    links = listings.record_links([path for path, _ in (*one.played, *one.failed)], results)
+    rest = (Cell(text=machine.name), Cell(text="", links=links))
+    return Line(cells=(*cells[:2], Cell(text=one.first.task.name), *cells[2:], *rest), machine=machine.fingerprint)

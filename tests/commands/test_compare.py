@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import store
 from bench.record import Trial, read_value
 from tests.bench.test_cli import one_line
 from tests.bench.test_selection import OTHER, keep, make_run
 from tests.command import bench
-from tests.make import make_certificate
+from tests.make import prove_case
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +29,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prove(path: Path) -> None:
     """Give a record its certificate, and write that beside it."""
     trial = read_value(Trial, path)
-    certificate = make_certificate().model_copy(update={"case": trial.case, "machine": trial.machine})
-    file = path.parent / store.certificate_file(trial.case)
-    if not file.exists():
-        store.write_certificate(path.parent, certificate)
-    path.write_text(trial.model_copy(update={"certificate": store.proof_of(file)}).to_json())
+    proof = prove_case(path.parent, trial.case, trial.machine)
+    path.write_text(trial.model_copy(update={"certificate": proof}).to_json())
 
 
 def compare(results: Path, a: str, b: str, *more: str) -> subprocess.CompletedProcess[str]:
