@@ -38,6 +38,7 @@ LEAST_ROUNDS = 6
 _LIMIT_SECONDS = 300.0  # of a whole duet
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STDERR_KEPT = 4000
+_SINGLE_STEPS = 20  # windows of one step, of which the least tells what a call takes
 
 Line = TypeVar("Line", bound=Value)
 
@@ -282,8 +283,9 @@ class Score:
 def calibrate(side: Side, *, task: Task, entry: Entry, case: Case, windows: Windows = OF_ONE_ENTRY) -> Score | str:
     """The windows of a case's duets, or why there can be none. Asked once a case, of a process of its own.
 
-    A window takes windows.seconds, or as much longer as it must for the call to take no more than its share: what a
-    call takes beside its steps is told from windows of n and of 4 n steps.
+    A window takes windows.seconds, or as much longer as it must for the call to take no more than its share. What a
+    call takes beside its steps is told by windows of a single step: from long windows alone it would be as uncertain as
+    they are noisy, and a hundredfold of that noise would be a window.
     """
     deadline = time.monotonic() + _LIMIT_SECONDS
     request = _request(side, task, entry, seed=task.seed, device=case.device, threads=case.threads)
@@ -293,18 +295,20 @@ def calibrate(side: Side, *, task: Task, entry: Entry, case: Case, windows: Wind
             player.answer(Ready, deadline)
             player.pin(cores)
 
-            def least(steps: int) -> float:
+            def least(steps: int, times: int) -> float:
                 command = Command(steps=steps)
                 player.ask(command, deadline)  # the first of a shape may compile
-                return min(player.ask(command, deadline).seconds for _ in range(3))
+                return min(player.ask(command, deadline).seconds for _ in range(times))
 
-            steps, seconds = 1, least(1)
-            while (more := least(4 * steps)) < windows.seconds:
-                steps, seconds = 4 * steps, more
+            one = least(1, _SINGLE_STEPS)
+            steps, seconds = 4, least(4, 3)
+            while seconds < windows.seconds:
+                steps *= 4
+                seconds = least(steps, 3)
     except _Failed as failure:
         return str(failure)
-    a_step = max((more - seconds) / (3 * steps), more / (4 * steps) / 100)
-    call = max(0.0, seconds - steps * a_step)
+    a_step = max((seconds - one) / (steps - 1), seconds / steps / 100)
+    call = max(0.0, one - a_step)
     wanted = max(windows.seconds - call, call * (1 / windows.call_share - 1))
     steps = max(1, round(min(wanted, windows.longest) / a_step))
     return Score(

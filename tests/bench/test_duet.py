@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench import plan
-from bench.duet import Duet, Score, Side, _starting_cores, calibrate, play
+from bench.duet import OF_TWO_ENTRIES, Duet, Score, Side, _starting_cores, calibrate, play
 from bench.plugins import find_entry
 from bench.runner import worker_cores
 from tests.bench.test_faults import gone
@@ -229,6 +229,16 @@ def test_a_window_is_short_and_its_call_a_tenth_of_it(
 
     assert not isinstance(score, str)
     assert (steps, rounds) == (score.steps, pytest.approx(rounds, abs=3))
+
+
+def test_the_noise_of_long_windows_is_not_taken_for_the_cost_of_a_call(tmp_path: Path) -> None:
+    """The machine was 15% slower for some of them, and a call takes nothing: else a hundredfold of it is a window."""
+    seconds = '(lambda n: n * (0.00115 if 4 < n < 60 else 0.001))(json.loads(line)["steps"])'
+    side, given = scripted(tmp_path, "base", answer=window(seconds)), score_of()
+    score = calibrate(side, task=given.task, entry=given.entry, case=given.case, windows=OF_TWO_ENTRIES)
+
+    assert not isinstance(score, str)
+    assert (50, pytest.approx(0, abs=1e-9)) == (score.steps, score.call_seconds)
 
 
 def test_a_worker_that_cannot_be_calibrated_gives_the_reason(tmp_path: Path) -> None:
