@@ -29,9 +29,10 @@ from packaging.version import InvalidVersion, Version
 from pydantic import Field, model_validator
 
 from bench.distributions import f_quantile
+from bench.duets import Contest, Played, contests
 from bench.equivalence import MARGIN, equivalence
 from bench.errors import InputError
-from bench.measures import Conditions, Point, chosen_run, median_of, points
+from bench.measures import DUET, Conditions, Point, chosen_run, median_of, points
 from bench.record import Machine, Trial, Value, read_toml
 from bench.stats import CONFIDENCE, blocks_to_decide, estimate, half_width
 from bench.studying import Studied
@@ -161,6 +162,11 @@ class Observation:
     paths: tuple[Path, ...]
     run: str
 
+    @property
+    def repetition(self) -> Literal["block", "duet"]:
+        """What there must be more of for a verdict."""
+        return "duet" if self.conditions.study == DUET else "block"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
@@ -208,29 +214,31 @@ def choose(claims: Sequence[Claim], names: Sequence[str], place: Path) -> list[C
     return [known[name] for name in dict.fromkeys(names)] if names else list(claims)
 
 
-def judge(claims: Sequence[Claim], trials: Sequence[Record], studies: Sequence[Studied]) -> list[Judged]:
+def judge(
+    claims: Sequence[Claim], trials: Sequence[Record], studies: Sequence[Studied], duets: Sequence[Played] = ()
+) -> list[Judged]:
     """Every claim on every machine that measured anything of it; machines are never pooled.
 
     A claim that no machine measured comes back once, with machine None. Raises InputError on an unknown measure.
     """
-    return verdicts(claims, [judge_seen(claims, Seen(trials, studies))])
+    return verdicts(claims, [judge_seen(claims, Seen(trials, studies, contests(duets)))])
 
 
 class Seen:
-    """The points of trials and studies by measure, conditions and subject; each measure's are made when asked for.
+    """The points of all records by measure, conditions and subject; each measure's are made when asked for.
 
     Points of an environment with a label are left out: claims speak of the runner's own.
     """
 
-    def __init__(self, trials: Sequence[Record], studies: Sequence[Studied]) -> None:
-        self._trials, self._studies = trials, studies
+    def __init__(self, trials: Sequence[Record], studies: Sequence[Studied], contests_: Sequence[Contest] = ()) -> None:
+        self._trials, self._studies, self._contests = trials, studies, contests_
         self._of: dict[str, Grouped] = {}
 
     def of(self, measure: str) -> "Grouped":
         """The points of a measure. Raises InputError on an unknown one."""
         if measure not in self._of:
             groups: dict[Conditions, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
-            for point in points(measure, self._trials, self._studies):
+            for point in points(measure, self._trials, self._studies, self._contests):
                 if not point.environment:
                     groups[point.conditions][point.subject].append(point)
             self._of[measure] = groups
@@ -659,9 +667,11 @@ def _unmeasured(claim: Claim) -> Judged:
 
 def _how(claim: Claim) -> str:
     """The command that would measure it."""
-    studies = sorted({e.measure.partition("/")[0] for e in claim.evidence if "/" in e.measure})
+    studies = sorted({e.measure.partition("/")[0] for e in claim.evidence if "/" in e.measure} - {DUET})
     if studies:
         return f"`bench study {' '.join(studies)}` measures it"
+    if turns := [pair for e in claim.evidence if e.measure.startswith(f"{DUET}/") for pair in e.pairs]:
+        return f"`bench duet {turns[0][0]} --against {turns[0][1]}` measures it, pair by pair"
     entries = sorted({name for e in claim.evidence for name in (*(n for pair in e.pairs for n in pair), *e.subjects)})
     command = "bench run --profile full" + "".join(f" --entry {name}" for name in entries)
     for vary, value in dict.fromkeys((e.vary, value) for e in claim.evidence for value in reversed(e.values or ())):
@@ -714,9 +724,10 @@ def _reached(version: str, from_: str) -> bool:
 
 def _would_decide(open_: Sequence[Observation]) -> str:
     blocks = [o.blocks_to_decide for o in open_ if o.blocks_to_decide is not None]
+    times = " or ".join(sorted({f"{o.repetition}s" for o in open_}))
     if blocks and len(blocks) == len(open_):
-        return f"about {max(blocks)} blocks would decide"
-    return "; ".join(sorted({o.reason for o in open_ if o.reason})) or "more than 10,000 blocks would be needed"
+        return f"about {max(blocks)} {times} would decide"
+    return "; ".join(sorted({o.reason for o in open_ if o.reason})) or f"more than 10,000 {times} would be needed"
 
 
 # What conditions are told apart by.
@@ -792,6 +803,7 @@ def where_text(c: Conditions) -> str:
     threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
     threads += "" if c.processes == 1 else f" in each of {c.processes} processes"
     epochs = "1 epoch" if c.epochs == 1 else f"{c.epochs} epochs"
+    epochs = "in turns" if c.study == DUET else epochs
     return f"{c.task}, batch {c.batch_size}, {epochs}, {threads}"
 
 

@@ -11,7 +11,7 @@ is left of a call beside its steps is at most 1% of a window (bench.duet.OF_TWO_
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -112,11 +112,15 @@ def contest(found: Sequence[Played]) -> Contest:
     )
 
 
+def rates_of(duet: Duet) -> tuple[float, float]:
+    """Samples/s of subject and reference; of the latter the geometric mean of its two processes."""
+    return rate_of(duet, "head"), math.sqrt(rate_of(duet, "base") * rate_of(duet, "control"))
+
+
 def _rates(duets: Sequence[Duet]) -> tuple[float, float] | None:
     if not duets:
         return None
-    subject = [rate_of(duet, "head") for duet in duets]
-    reference = [math.sqrt(rate_of(duet, "base") * rate_of(duet, "control")) for duet in duets]
+    subject, reference = zip(*map(rates_of, duets), strict=True)
     return statistics.median(subject), statistics.median(reference)
 
 
@@ -130,10 +134,11 @@ def contests(found: Iterable[Played]) -> list[Contest]:
     for of_case in runs.values():
         seen = [contest(sorted(group, key=lambda one: one[1].block)) for group in of_case.values()]
         best.append(max(seen, key=lambda one: (len(one.played), one.first.duet.started_utc)))
-    return sorted(best, key=_order)
+    return sorted(best, key=order)
 
 
-def _order(one: Contest) -> tuple[str, str, str, str, str]:
+def order(one: Contest) -> tuple[str, str, str, str, str]:
+    """By machine and task, then by the entries."""
     return one.first.machine.name, one.reference.task, one.reference.fingerprint, one.reference.entry, one.subject.entry
 
 
@@ -145,10 +150,15 @@ def write(folder: Path, record: DuetRecord) -> Path:
     return path
 
 
-def read(results: Path) -> list[Played]:
-    """File and record of every duet of two entries. Raises InputError on a broken one, or without its certificates."""
-    found = [(path, read_value(DuetRecord, path)) for path in store.files(results, FILES)]
-    proofs: dict[Path, Proof] = {}
+def read(
+    results: Path, machines: Sequence[str] | None = None, known: Mapping[Path, Proof] | None = None
+) -> list[Played]:
+    """File and record of every duet of two entries, or of those in some machines' folders.
+
+    known: of certificates that were read already. Raises InputError on a broken record, or one without certificates.
+    """
+    found = [(path, read_value(DuetRecord, path)) for path in store.files(results, FILES, machines)]
+    proofs = dict(known or {})
     for path, record in found:
         for proof in (record.subject_proof, record.reference_proof):
             store.check_proof(path, proof, proofs)

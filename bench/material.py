@@ -17,8 +17,9 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field
 
-from bench import store, studying
+from bench import duets, store, studying
 from bench.brief import Briefer
+from bench.duets import DuetRecord, Played
 from bench.errors import InputError
 from bench.probes.machine import fingerprint_of
 from bench.record import Certificate, Proof, Suite, Trial, Value, read_toml, read_value
@@ -26,7 +27,7 @@ from bench.studying import StudyRecord
 
 FILE = "withdrawn.toml"
 T = TypeVar("T")
-R = TypeVar("R", Trial, StudyRecord, Certificate)
+R = TypeVar("R", Trial, StudyRecord, Certificate, DuetRecord)
 Place = tuple[int, str, str]  # the results folder among those that are read, and store.Newest.first
 
 
@@ -62,6 +63,7 @@ class Material:
     suites: list[tuple[Path, Suite]]
     certificates: list[tuple[Path, Certificate]]
     withdrawn: tuple[Withdrawn, ...]
+    duets: list[Played] = field(default_factory=list)
     certified: dict[Path, Place] = field(default_factory=dict)
 
 
@@ -81,6 +83,7 @@ def read(results: Path, added: Sequence[Path] = ()) -> Material:
         suites=[one for part in parts for one in part.suites],
         certificates=[one for part in parts for one in part.certificates],
         withdrawn=tuple(one for part in parts for one in part.withdrawn),
+        duets=[one for part in parts for one in part.duets],
         certified={path: place for part in parts for path, place in part.certified.items()},
     )
 
@@ -99,7 +102,7 @@ def taken_out(withdrawn: Iterable[Withdrawn]) -> frozenset[Path]:
 
 
 def read_machines(results: Path, names: Sequence[str], gone: Collection[Path]) -> list[Material]:
-    """Of a results folder, the trials, studies and certificates in the folders of some machines, machine by machine.
+    """Of a results folder, all but the suites in the folders of some machines, machine by machine.
 
     gone: files that are withdrawn. Raises InputError as `read`, but not where there is no record.
     """
@@ -107,7 +110,7 @@ def read_machines(results: Path, names: Sequence[str], gone: Collection[Path]) -
 
 
 def _of_folders(results: Path, names: Sequence[str] | None, gone: Collection[Path], number: int) -> Material:
-    """Trials, studies and certificates, each read once; of some machines' folders where they are named."""
+    """All but the suites, each file read once; of some machines' folders where they are named."""
     brief = Briefer()
     proofs: dict[Path, Proof] = {}
     certificates = []
@@ -127,14 +130,15 @@ def _of_folders(results: Path, names: Sequence[str] | None, gone: Collection[Pat
         suites=[],
         certificates=[(one.path, one.certificate) for one in newest],
         withdrawn=(),
+        duets=left(duets.read(results, names, proofs), gone),
         certified={one.path: (number, *one.first) for one in newest},
     )
 
 
 def of_machines(material: Material) -> list[Material]:
-    """The trials, studies and certificates of each machine by itself, in order of the fingerprints."""
+    """All but the suites of each machine by itself, in order of the fingerprints."""
     trials, studies = _by_machine(material.trials), _by_machine(material.studies)
-    certificates = _by_machine(material.certificates)
+    certificates, played = _by_machine(material.certificates), _by_machine(material.duets)
     return [
         Material(
             trials=trials.get(fingerprint, []),
@@ -142,9 +146,10 @@ def of_machines(material: Material) -> list[Material]:
             suites=[],
             certificates=certificates.get(fingerprint, []),
             withdrawn=(),
+            duets=played.get(fingerprint, []),
             certified=material.certified,
         )
-        for fingerprint in sorted({*trials, *studies, *certificates})
+        for fingerprint in sorted({*trials, *studies, *certificates, *played})
     ]
 
 
@@ -183,7 +188,8 @@ def _taken(results: Path, place: Path, entry: Entry) -> tuple[Path, ...]:
 
 def check_machines(folder: Path, part: Material) -> None:
     """Raise InputError where a record's machine has another fingerprint than its facts give: tables go by it."""
-    records: list[tuple[Path, Trial | StudyRecord | Certificate]] = [*part.trials, *part.studies, *part.certificates]
+    records: list[tuple[Path, Trial | StudyRecord | Certificate | DuetRecord]]
+    records = [*part.trials, *part.studies, *part.certificates, *part.duets]
     for path, record in records:
         expected = fingerprint_of(record.machine)
         if record.machine.fingerprint != expected:
@@ -195,7 +201,8 @@ def check_machines(folder: Path, part: Material) -> None:
 
 def _refuse_twice(folder: Path, ours: Material, theirs: Material) -> None:
     def names(part: Material) -> set[tuple[str, int, str, str]]:
-        return {(t.placement.run, t.placement.block, t.case.entry, t.case.fingerprint) for _, t in part.trials}
+        trials = {(t.placement.run, t.placement.block, t.case.entry, t.case.fingerprint) for _, t in part.trials}
+        return trials | {(d.run, d.block, d.subject.entry, d.subject.fingerprint) for _, d in part.duets}
 
     both = names(ours) & names(theirs)
     if both:

@@ -1,6 +1,6 @@
-"""Trials and studies -> Points: the value of a measure for a subject under its conditions, in one process. Pure.
+"""Trials, studies and duets -> Points: the value of a measure for a subject under its conditions, once. Pure.
 
-A claim speaks of points alone, so that what a training trial measured and what a study measured decide in one way.
+A claim speaks of points alone, so that what a trial, a study or a duet measured decides in one way.
 """
 
 import statistics
@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.attribution import seconds_per_step
+from bench.duet import SideName
+from bench.duets import Contest, rates_of
 from bench.errors import InputError
-from bench.record import FAILURES, Machine, Trial
+from bench.record import FAILURES, Case, Machine, Trial
 from bench.stats import counts, final_accuracy, joules_per_sample, samples_per_second, time_to_first_step_seconds
 from bench.studying import StudyRecord
+from bench.task import Task
 
 ACCURACY_ASKED = 0.85
+DUET = "duet"  # before the / of a measure of entries that train in turns, where that of a study is the study's name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +26,8 @@ class Conditions:
     """Under what a point was taken; two points compare only where all of this is the same.
 
     fingerprint: of the task, so that a variant of the same name (fewer epochs) is another condition. width: of the
-    widest hidden layer. study: empty for a training trial. cores_shared: processes took turns on too few cores.
+    widest hidden layer. study: empty for a training trial, DUET for a duet. cores_shared: processes took turns on too
+    few cores.
     """
 
     machine: str  # fingerprint
@@ -42,9 +47,9 @@ class Conditions:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One process. value: None where it has no such figure; why: the reason. seed: of the training.
+    """One process, or the two of a duet's reference. value: None where it has no such figure; why: the reason.
 
-    unit: empty where the process has no such figure and so does not tell.
+    seed: of the training. unit: empty where the process has no such figure and so does not tell.
     """
 
     subject: str
@@ -144,19 +149,29 @@ TRIAL_MEASURES: dict[str, TrialMeasure] = {
 
 
 def points(
-    measure: str, trials: Iterable[tuple[Path, Trial]], studies: Iterable[tuple[Path, StudyRecord]]
+    measure: str,
+    trials: Iterable[tuple[Path, Trial]],
+    studies: Iterable[tuple[Path, StudyRecord]],
+    contests: Iterable[Contest] = (),
 ) -> list[Point]:
-    """Every point of a measure: a name of TRIAL_MEASURES, or study/reading. Raises InputError on any other.
+    """Every point of a measure: a name of TRIAL_MEASURES, study/reading, or duet/samples_per_second.
+
+    Raises InputError on any other name.
 
     Trials that do not count give none, but to "failed", which is about all that were tried, not refused, and not lost.
     """
     known: _Known = {}
     if "/" in measure:
         study, _, reading = measure.partition("/")
+        if study == DUET:
+            if reading != "samples_per_second":
+                raise InputError(f"measure {measure!r}: duets measure {DUET}/samples_per_second alone")
+            return [point for contest in contests for point in _of_contest(contest, known)]
         return [_of_study(path, record, reading, known) for path, record in studies if record.study == study]
     if measure not in TRIAL_MEASURES:
         raise InputError(
-            f"measure {measure!r}: no such measure; take STUDY/READING or one of {', '.join(TRIAL_MEASURES)}"
+            f"measure {measure!r}: no such measure; take STUDY/READING, {DUET}/samples_per_second or one of "
+            f"{', '.join(TRIAL_MEASURES)}"
         )
     wanted = TRIAL_MEASURES[measure]
     return [
@@ -189,6 +204,41 @@ def _of_study(path: Path, record: StudyRecord, name: str, known: _Known) -> Poin
     return _point(path, record, known, run=run, block=block, study=record.study, value=value, unit=unit, why=why)
 
 
+def _of_contest(contest: Contest, known: _Known) -> Iterable[Point]:
+    """Of each duet that ended well the rate of the subject, and of the reference by its two processes together.
+
+    Their logarithms differ by the duet's own sample. A run's reference has as many rates as opponents, so the contest
+    stands for the run: only what took turns is compared. Where the duets cannot be believed there is no value.
+    """
+    run = f"{contest.first.run}: {contest.subject.entry} against {contest.reference.entry}"
+    for path, record in contest.played:
+        subject, reference = rates_of(record.duet)
+        key = id(record.task), id(record.machine), id(record.subject), False
+        if key not in known:
+            known[key] = _conditions(record.subject, record.task, record.machine, DUET, shared=False)
+        sides: tuple[tuple[Case, SideName, float], ...]
+        sides = (record.subject, "head", subject), (record.reference, "base", reference)
+        for case, side, value in sides:
+            yield Point(
+                subject=case.entry,
+                framework=case.framework,
+                mode=case.mode,
+                tier=case.tier,
+                environment=case.environment,
+                conditions=known[key],
+                run=run,
+                block=record.block,
+                seed=record.duet.seed,
+                value=None if contest.unfit else value,
+                unit="samples/s",
+                why=contest.unfit,
+                path=path,
+                started_utc=record.duet.started_utc,
+                versions=record.duet.packages.get(side, {}),
+                of_machine=record.machine,
+            )
+
+
 def _point(
     path: Path,
     record: Trial | StudyRecord,
@@ -210,7 +260,7 @@ def _point(
         shared,
     )  # all of one study, and alive as long as the records are
     if key not in known:
-        known[key] = _conditions(record, study, shared=shared)
+        known[key] = _conditions(case, record.task, record.machine, study, shared=shared)
     return Point(
         subject=case.entry,
         framework=case.framework,
@@ -231,10 +281,9 @@ def _point(
     )
 
 
-def _conditions(record: Trial | StudyRecord, study: str, *, shared: bool) -> Conditions:
-    case, task = record.case, record.task
+def _conditions(case: Case, task: Task, machine: Machine, study: str, *, shared: bool) -> Conditions:
     return Conditions(
-        machine=record.machine.fingerprint,
+        machine=machine.fingerprint,
         task=case.task,
         fingerprint=case.fingerprint,
         batch_size=case.batch_size,

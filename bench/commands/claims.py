@@ -23,7 +23,7 @@ def claims_(
     """Supported, refuted, depends, undecided or not measured here: each claim, on each machine."""
     asked = claims.choose(claims.read_claims(file or claims.SHIPPED), names or [], file or claims.SHIPPED)
     read = material.read(results)  # as for the report: what was withdrawn decides nothing
-    judged = claims.judge(asked, read.trials, read.studies)
+    judged = claims.judge(asked, read.trials, read.studies, read.duets)
     if as_json:
         out(json.dumps([claims.document(one, results) for one in judged], indent=1))
         return

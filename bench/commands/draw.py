@@ -14,8 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import duets, material, store
-from bench.duets import Played
+from bench import material, store
 from bench.errors import InputError
 from bench.material import Withdrawn
 from bench.parent import die_with_parent
@@ -34,7 +33,6 @@ class Drawn:
 
     parts: list[Part]
     suites: list[tuple[Path, Suite]]
-    duets: list[Played]
     withdrawn: tuple[Withdrawn, ...]
 
 
@@ -46,11 +44,9 @@ def draw(results: Path, added: Sequence[Path], asked: Asked, *, jobs: int | None
     if added:  # to be held against each other, record by record
         whole = material.read(results, added)
         asked = replace(asked, records=len(whole.trials))
-        gone = material.taken_out(whole.withdrawn)
         return Drawn(
             parts=parts.of_material(whole, asked),
             suites=whole.suites,
-            duets=[one for folder in (results, *added) for one in material.left(duets.read(folder), gone)],
             withdrawn=whole.withdrawn,
         )
     names = store.machine_folders(results)
@@ -67,9 +63,9 @@ def draw(results: Path, added: Sequence[Path], asked: Asked, *, jobs: int | None
     if twice := _of_one_machine(found):
         rest = [one for one in folders if not any(set(one) <= set(many) for many in twice)]
         found = {one: found[one] for one in rest} | _drawn(results, twice, gone, asked, processes)
-    suites, played = material.left(store.read_suites(results), gone), material.left(duets.read(results), gone)
+    suites = material.left(store.read_suites(results), gone)
     every = sorted((part for of in found.values() for part in of), key=lambda part: part.machine)
-    return Drawn(parts=every, suites=suites, duets=played, withdrawn=withdrawn)
+    return Drawn(parts=every, suites=suites, withdrawn=withdrawn)
 
 
 def _processes(jobs: int | None, folders: int, records: int) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench import claims, duets, publish
+from bench import claims, publish
 from bench import material as reading
 from bench.commands.common import JsonOption, ResultsOption, check_at_least, note, out
 from bench.commands.draw import draw
@@ -46,7 +46,8 @@ def report(
     asked = claims.read_claims(claims_file or claims.SHIPPED)
     if format_ is not None:
         material = reading.read(results, add or [])
-        out(formats.FORMATS[format_](material.trials, claims.judge(asked, material.trials, material.studies), results))
+        judged = claims.judge(asked, material.trials, material.studies, material.duets)
+        out(formats.FORMATS[format_](material.trials, judged, results))
         return
     place, console = readme or Path("README.md"), Console(file=sys.stdout)
     needed = publish.page.missing()
@@ -65,7 +66,7 @@ def report(
     )
     judged = publish.parts.judged_of(asked, drawn.parts)
     section, plots, shown = for_report(results)
-    contests = duets.contests(drawn.duets)
+    contests = publish.parts.contests_of(drawn.parts)
     files: dict[Path, str | bytes] = {}
     files |= publish.files_of(drawn.parts, results, drawn.suites, section, judged, drawn.withdrawn, contests)
     files |= plots

@@ -50,7 +50,7 @@ def quantity_text(value: float | None, unit: str) -> str:
 def outcome_text(o: Observation) -> str:
     """The outcome, with what would decide it or why there is none."""
     if o.outcome == "undecided" and o.blocks_to_decide is not None:
-        return f"undecided (about {units.count(o.blocks_to_decide, 'block')} would decide it)"
+        return f"undecided (about {units.count(o.blocks_to_decide, o.repetition)} would decide it)"
     return f"{o.outcome} ({o.reason})" if o.reason and o.outcome in ("undecided", "no figure") else o.outcome
 
 

@@ -154,7 +154,8 @@ def for_readme(found: Sequence[Contest], folder: Path) -> str:
 def where_text(one: Contest) -> str:
     """mlp: 784-128-64-10, ..., on AMD EPYC (amd-epyc-2c-8e7b), 1 thread"""
     machine, task = one.first.machine, one.first.task
-    return f"{task.name}: {task.title}, on {machine.cpu_model} ({machine.name}), {units.workers(one.subject.threads)}"
+    cpu = f"{machine.cpu_model} ({machine.name})" if machine.cpu_model else machine.name
+    return f"{task.name}: {task.title}, on {cpu}, {units.workers(one.subject.threads)}"
 
 
 def _folder(one: Contest, results: Path) -> str:
@@ -178,4 +179,5 @@ def _line(one: Contest, results: Path) -> Line:
     cells, machine = _cells(one), one.first.machine
     links = listings.record_links([path for path, _ in (*one.played, *one.failed)], results)
     rest = (Cell(text=machine.name), Cell(text="", links=links))
-    return Line(cells=(*cells[:2], Cell(text=one.first.task.name), *cells[2:], *rest), machine=machine.fingerprint)
+    task = f"{one.first.task.name}, batch {one.subject.batch_size}, {units.workers(one.subject.threads)}"
+    return Line(cells=(*cells[:2], Cell(text=task), *cells[2:], *rest), machine=machine.fingerprint)

@@ -73,6 +73,22 @@ CASES: tuple[Claim, ...] = (
         tasks=_OWN_TASKS,
     ),
     _case(
+        "steps-as-written",
+        "Fast steps once it runs, as the guides write it",
+        "samples/s in turns; tf.function and torch eager",
+        measure="duet/samples_per_second",
+        pairs=_AS_WRITTEN,
+        tasks=_OWN_TASKS,
+    ),
+    _case(
+        "steps-at-best",
+        "The fastest steps once it runs",
+        "samples/s in turns; whole epochs compiled in TensorFlow, the tuned loop in PyTorch",
+        measure="duet/samples_per_second",
+        pairs=(_NEEDS,),
+        tasks=_OWN_TASKS,
+    ),
+    _case(
         "wide",
         "Fast training of wide networks",
         "samples/s; the fastest entry of each, 1,024 units or more",

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bench import duets
 from bench import material as materials
 from bench.claims import Claim, Judged, OnMachine, Seen, judge_seen, verdicts
+from bench.duets import Contest, contests
 from bench.material import Material
 from bench.publish import glance, listings, markdown, plots, sweeps, tables, terminal, units
 from bench.publish.glance import Choice
@@ -119,6 +121,7 @@ class Part:
     sections: tuple[OfSection, ...]
     sweeps: tuple[OfSweep, ...]
     verdicts: tuple[OnMachine, ...]
+    contests: tuple[Contest, ...]
     candidate: Candidate | None
     certificates: tuple[tuple[materials.Place, Path, Certificate], ...]
     facts: Facts | None
@@ -134,18 +137,22 @@ def of_machine(material: Material, asked: Asked) -> Part:
     """The part of a material of one machine. Raises InputError where a run holds a trial twice, or on a bad claim."""
     trials, studies = _by_path(material.trials), _by_path(material.studies)
     shown, found = tables.sections(trials), sweeps.keyed(trials)
-    seen = Seen(trials, studies)
+    played = contests(_by_path(material.duets))
+    seen = Seen(trials, studies, played)
     records: list[tuple[Path, Trial | StudyRecord]] = [*trials, *studies]
     certificates = [
         (material.certified.get(path, (0, "", f"{number:09}")), path, certificate)
         for number, (path, certificate) in enumerate(material.certificates)
     ]
     return Part(
-        machine=next(one.machine.fingerprint for of in (records, material.certificates) for _, one in of[:1]),
+        machine=next(
+            one.machine.fingerprint for of in (records, material.certificates, material.duets) for _, one in of[:1]
+        ),
         records=len(records),
         sections=tuple(_section(section, [sweep for _, sweep in found], asked) for section in shown),
         sweeps=tuple(_sweep((key, number), sweep, asked) for number, (key, sweep) in enumerate(found)),
         verdicts=tuple(judge_seen(asked.claims, seen)),
+        contests=tuple(played),
         candidate=markdown.candidate(shown, asked.project),
         certificates=tuple(certificates),
         facts=_facts(records, seen) if asked.page and records else None,
@@ -243,6 +250,11 @@ def certificates_of(parts: Iterable[Part]) -> list[tuple[Path, Certificate]]:
 def judged_of(claims: Sequence[Claim], parts: Iterable[Part]) -> list[Judged]:
     """The verdict of every claim on every machine that measured anything of it."""
     return verdicts(claims, [part.verdicts for part in parts])
+
+
+def contests_of(parts: Iterable[Part]) -> list[Contest]:
+    """The contests of all machines in their order."""
+    return sorted((one for part in parts for one in part.contests), key=duets.order)
 
 
 def printed(parts: Sequence[Part]) -> str:

@@ -1,5 +1,6 @@
 """bench.claims: what makes a claim supported, refuted, dependent, undecided or not measured, and that each can fail."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ from bench.claims import (
     read_claims,
     verdicts,
 )
+from bench.contract import ENTRIES
+from bench.duets import Played, contest
 from bench.errors import InputError
+from bench.measures import DUET
 from bench.record import Trial
 from bench.studies import STUDIES, find_study
 from bench.studying import StudyRecord
-from tests.make import make_machine, make_study, make_task, make_trial
+from tests.make import make_duet, make_machine, make_study, make_task, make_trial
 
 Records = list[tuple[Path, Trial]]
 
@@ -418,10 +422,69 @@ def test_a_rule_that_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
         claim(**changes)
 
 
+def turns(head: float, **changes: Any) -> list[Played]:
+    """Three duets with torch-eager, whose windows take 0.2 s."""
+    records = [make_duet(block, head=head * (1 + 0.001 * block), **changes) for block in range(3)]
+    return [(Path(f"raw/{one.run}/{one.subject.entry}-{one.block}.json"), one) for one in records]
+
+
+@pytest.mark.parametrize(("head", "verdict"), [(0.1, "supported"), (0.3, "refuted"), (0.2, "refuted")])
+def test_duets_decide_by_their_ratio(head: float, verdict: ClaimVerdict) -> None:
+    """The value and the interval are the contest's own, to the last digit that matters."""
+    found = one(judge([claim(e_measure="duet/samples_per_second")], [], [], turns(head)))
+    [observation] = found.observations
+    ratio = contest(turns(head)).ratio
+    assert ratio.mean is not None
+
+    assert (verdict, 3) == (found.verdict, observation.n)
+    assert observation.value == pytest.approx(math.exp(ratio.mean))
+    assert observation.interval == pytest.approx(tuple(map(math.exp, ratio.interval or ())))
+    assert describe(observation).endswith("on mlp, batch 64, in turns, 2 threads")
+
+
+def test_an_undecided_ratio_of_duets_asks_for_duets() -> None:
+    """Not for blocks, which it has none of."""
+    noisy = [(path, d) for n, head in enumerate((0.19, 0.21, 0.2)) for path, d in turns(head)[n : n + 1]]
+    found = one(judge([claim(e_measure="duet/samples_per_second")], [], [], noisy))
+
+    assert "undecided" == found.verdict
+    assert found.why.endswith("duets would decide")
+
+
+def test_duets_that_cannot_be_believed_decide_nothing() -> None:
+    """Other guests took the cores: the reason is said, however far apart the rates are."""
+    found = one(judge([claim(e_measure="duet/samples_per_second")], [], [], turns(0.1, steal=0.4)))
+
+    assert "not measured here" == found.verdict
+    assert "40%" in found.why
+
+
+def test_a_reference_is_held_against_whom_it_took_turns_with() -> None:
+    """In one run it played against two, on a machine that grew twice as fast: each ratio is of its own duets."""
+    names = ("numpy", "jax-jit")
+    asked = claim(e_measure="duet/samples_per_second", e_pairs=[(name, "torch-eager") for name in names])
+    slow, fast = (turns(0.1, subject=name) for name in names)
+    fast = [(path, d.model_copy(update={"duet": d.duet.model_copy(update={"steps": 20})})) for path, d in fast]
+    found = one(judge([asked], [], [], [*slow, *fast]))
+
+    assert [(3200, 2), (6400, 2)] == [(o.b, pytest.approx(o.value, rel=0.01)) for o in found.observations]
+
+
+def test_a_duet_is_no_trial_and_a_trial_no_duet() -> None:
+    """Each measure has its own points, and a claim that nothing speaks of says how it would be measured."""
+    of_trials, of_duets = claim(), claim(e_measure="duet/samples_per_second")
+    why = one(judge([of_duets], kept(both(1.5)), [])).why
+
+    assert "`bench duet tensorflow-function --against torch-eager` measures it" in why
+    assert "not measured here" == one(judge([of_trials], [], [], turns(0.1))).verdict
+
+
 def test_an_unknown_measure_or_name_is_refused() -> None:
     """With what there is."""
     with pytest.raises(InputError, match="no such measure"):
         judge([claim(e_measure="speeed")], kept(both(1.5)), [])
+    with pytest.raises(InputError, match="duet/samples_per_second alone"):
+        judge([claim(e_measure="duet/memory")], [], [], turns(0.1))
     with pytest.raises(InputError, match="holds no claim"):
         choose([claim()], ["another"], Path("claims.toml"))
 
@@ -443,9 +506,9 @@ def test_the_shipped_claims_cover_the_document() -> None:
         "optimisers",
         "CUDA",
     }
-    for name in {e.measure.partition("/")[0] for c in claims for e in c.evidence if "/" in e.measure}:
+    for name in {e.measure.partition("/")[0] for c in claims for e in c.evidence if "/" in e.measure} - {DUET}:
         find_study(name)
-    known = {subject.name for s in STUDIES for subject in s.subjects}
+    known = {subject.name for s in STUDIES for subject in s.subjects} | {entry.name for entry in ENTRIES}
     asked = {
         n
         for c in claims

@@ -11,7 +11,7 @@ from bench.material import read
 from bench.probes.machine import fingerprint_of
 from bench.record import Machine
 from tests.command import bench
-from tests.make import make_certificate, make_machine, make_trial
+from tests.make import make_certificate, make_duet, make_machine, make_trial, prove_duet
 
 
 def machine(name: str, **facts: object) -> Machine:
@@ -86,6 +86,23 @@ def test_what_was_withdrawn_decides_no_claim(tmp_path: Path) -> None:
     withdraw(results, "2026-01-02/testbox/run-b")
 
     assert ("run-b", "run-a") == (before, run())
+
+
+def test_contributed_duets_are_checked_as_trials_are(tmp_path: Path) -> None:
+    """A machine that its facts do not give, and a run that is there already."""
+    on = machine("testbox")
+    for number in range(3):
+        run = f"run-d{number // 2}"
+        folder = results_of(tmp_path / str(number), f"run-{number}")
+        place = store.run_folder(folder, "2026-01-02T00:00:00", on.name, run)
+        prove_duet(place, make_duet(machine=on, run=run))
+    [path] = place.glob("duet-*.json")
+    path.write_text(path.read_text().replace(on.fingerprint, "0123456789ab"))
+
+    with pytest.raises(InputError, match="run run-d0 is in the results already"):
+        read(tmp_path / "0", [tmp_path / "1"])
+    with pytest.raises(InputError, match=r"duet-000.*its facts give"):
+        read(tmp_path / "0", [tmp_path / "2"])
 
 
 def test_one_file_can_be_withdrawn(tmp_path: Path) -> None:
