@@ -346,7 +346,7 @@ def test_a_machine_without_a_card_is_one_error() -> None:
     assert found.remedy
 
 
-@pytest.mark.parametrize("framework", ["torch", "tensorflow", "jax"])
+@pytest.mark.parametrize("framework", ["torch", pytest.param("tensorflow", marks=pytest.mark.slow), "jax"])
 def test_a_framework_is_asked_in_a_process_of_its_own(framework: str) -> None:
     """All of the way that a card takes, on the CPU: device, placement, precision, a missing device, the wait."""
     pytest.importorskip(framework)

@@ -197,9 +197,12 @@ def test_two_processes_make_one_record(tmp_path: Path, entry: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "status", "reason"),
     [
-        ("raises", "failed", "rank 1: RuntimeError: the shapes [784, 128] and [3] do not match"),
         ("killed", "crashed", "rank 1: killed by SIGKILL"),
-        ("exits", "crashed", "rank 1: ended with code 7"),
+        pytest.param(
+            *("raises", "failed", "rank 1: RuntimeError: the shapes [784, 128] and [3] do not match"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("exits", "crashed", "rank 1: ended with code 7", marks=pytest.mark.slow),
     ],
 )
 def test_a_rank_that_dies_ends_the_trial_with_its_own_error(

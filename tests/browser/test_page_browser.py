@@ -279,7 +279,7 @@ def test_the_page_does_not_scroll_sideways(browser: Browser, place: Path, width:
     watched.page.context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_no_serious_fault(browser: Browser, place: Path, scheme: str) -> None:
     """With one of each kind of fold open, in both colour schemes."""
     watched = opened(browser, place, scheme=scheme)

@@ -11,8 +11,8 @@ from bench.contract import ENTRIES
 # A process holds one backend of Keras: these entries are tested by the same file in processes of their own.
 APART = ("keras-jax", "keras-torch")
 ALONE = os.environ.get("ENTRY_UNDER_TEST")
-# Each of its trainers compiles for seconds, and each test builds one or two.
-COMPILES_LONG = ("torch-tuned",)
+# Each of their trainers compiles for seconds, and each test builds one or two.
+COMPILES_LONG = ("jax-jit", "jax-scan", "tensorflow-xla", "torch-compile", "torch-tuned")
 HERE = [
     pytest.param(entry, id=entry.name, marks=pytest.mark.slow if entry.name in COMPILES_LONG else ())
     for entry in ENTRIES

@@ -13,10 +13,12 @@ TASK = load_task("mlp-tiny").changed(layers=(784, 16, 16, 10), dtype="float64", 
 DATA = small_data(TASK, 256)
 BATCHES = np.random.default_rng(2).integers(0, 256, (30, 32))
 SUBJECTS = {subject.name: subject.module for subject in find_study("dynamic-depth").subjects}
+# torch.compile makes a program of each depth, for seconds each; the test at the end makes them too.
+MARKED = [pytest.param(name, marks=pytest.mark.slow if name == "torch-compile" else ()) for name in SUBJECTS]
 
 
 @pytest.mark.parametrize("fixed", [None, 3])
-@pytest.mark.parametrize("subject", SUBJECTS)
+@pytest.mark.parametrize("subject", MARKED)
 def test_in_float64_a_subject_follows_the_reference(subject: str, fixed: int | None) -> None:
     """30 losses, which are float32; every depth is among them."""
     module, params = load_configured(SUBJECTS[subject]), initial_params(TASK, 0)

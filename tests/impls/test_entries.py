@@ -9,9 +9,10 @@ import pytest
 from bench.contract import Entry, Refusal, Settings
 from bench.inputs import initial_params
 from bench.oracle import Oracle
+from bench.plugins import find_entry
 from bench.task import Task, load_task
-from tests.impls.apart import APART, apart, here_alone
-from tests.make import OPTIMIZERS, small_data
+from tests.impls.apart import APART, COMPILES_LONG, apart, here_alone
+from tests.make import OPTIMIZERS, load_configured, small_data
 
 DOUBLE = load_task("mlp-tiny").changed(dtype="float64", layers=(784, 24, 16, 10), batch_size=32)
 SINGLE = DOUBLE.changed(dtype="float32")
@@ -69,6 +70,14 @@ def deviation(module: ModuleType, task: Task) -> float:
         oracle.step(rows)
     pairs = zip(trainer.params(), oracle.params(), strict=True)
     return max(float(np.abs(a - b).max() / np.abs(b).max()) for x, y in pairs for a, b in zip(x, y, strict=True))
+
+
+@here_alone
+@pytest.mark.parametrize("name", sorted(set(COMPILES_LONG) - {"torch-tuned"}))  # it tries kernels for 20 seconds
+def test_what_compiles_long_is_the_oracle_in_one_task_at_least(name: str) -> None:
+    """All else that is asked of these entries below is among the slow tests."""
+    entry = find_entry(name)
+    held(entry, load_configured(entry.module), DOUBLE)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)

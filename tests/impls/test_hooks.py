@@ -470,6 +470,7 @@ def test_versions_tell_what_computes() -> None:
     assert tensorflow["onednn"] in ("on", "off")
 
 
+@pytest.mark.slow
 @here_alone
 def test_onednn_is_told_as_it_is() -> None:
     """TensorFlow's own answer, in a process whose environment switches oneDNN off."""
