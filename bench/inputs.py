@@ -84,8 +84,8 @@ def load_data(task: Task, folder: Path | None = None) -> Sets:
     def one(prefix: str) -> Data:
         pixels = _decoded(source, f"{prefix}-images-idx3-ubyte")  # (n, 28, 28)
         labels = _decoded(source, f"{prefix}-labels-idx1-ubyte")  # (n,)
-        images = pixels.reshape(len(pixels), -1).astype(task.dtype)  # (n, 784)
-        images /= 255  # in place: one correctly rounded division a pixel, the same on every platform
+        # One correctly rounded division a pixel, the same on every platform; converted on the way, a few at a time.
+        images = np.divide(pixels.reshape(len(pixels), -1), 255, dtype=task.dtype)  # (n, 784)
         return Data(images=_frozen(images), labels=_frozen(labels.astype(np.int64)))
 
     return Sets(train=one("train"), test=one("t10k"))
