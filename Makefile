@@ -41,7 +41,7 @@ test: setup ## Run the tests, but for the slow ones
 
 test-slow: setup ## Run the tests that take ten seconds or more each: gates, mutations, long compilations, the documents' examples
 	$(RUN) pytest -n 2 --dist worksteal -m "slow and not serial"
-	$(RUN) pytest -m "slow and serial"
+	$(RUN) pytest -m "serial and slow"
 
 test-cluster: setup ## Run plans on a Slurm of one node; skipped where it is not installed (tests/cluster/slurm install)
 	$(RUN) pytest -m cluster -rs tests/cluster

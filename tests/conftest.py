@@ -1,6 +1,7 @@
 """Which tests may run side by side, and on which core each side runs."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,14 @@ def pytest_configure(config: pytest.Config) -> None:
         os.sched_setaffinity(0, [cores[number % len(cores)]])
         # A pytest that a test starts is no worker; by this, pytest-benchmark would take it for one and measure nothing.
         os.environ.pop("PYTEST_XDIST_WORKER", None)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file for nothing where only tests that run alone are asked for: `-m "serial ..."`."""
+    if not config.option.markexpr.startswith("serial") or not collection_path.name.startswith("test_"):
+        return None
+    place = collection_path.relative_to(config.rootpath).as_posix()
+    return None if any(name.startswith(place) for name in SERIAL) else True
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
