@@ -88,25 +88,30 @@ def withdrawn_section(withdrawn: Iterable[Withdrawn], folder: Path) -> str:
 PROJECT_TASK = "mlp"
 
 
+Rank = tuple[int, int, int, str]  # like the task as it ships, rows, blocks, when
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """A section for the project's README, as text. That of the greatest rank is shown, the first among equals."""
 
-    rank: tuple[int, int, str]
+    rank: Rank
     order: Order
     text: str
 
 
 def candidate(shown: Iterable[Section], folder: Path) -> Candidate | None:
-    """The section of PROJECT_TASK with the most blocks, then the newest; links are relative to the folder.
+    """The section of PROJECT_TASK with the most rows, then blocks, then the newest; links are relative to the folder.
 
-    Of the task as it ships, where there is one: a sweep's sizes and shorter trainings have its name and are others.
+    Few entries often measured answer less than all of them. Of the task as it ships, where there is one: a sweep's
+    sizes and shorter trainings have its name and are others.
     """
     own = load_task(PROJECT_TASK).batch_size
 
-    def rank(section: Section) -> tuple[int, int, str]:
+    def rank(section: Section) -> Rank:
         alike = 2 if is_shipped(section.task) else int(section.task.batch_size == own)
-        return alike, max(row.blocks for row in section.rows), section.trials[-1].started_utc
+        blocks = max(row.blocks for row in section.rows)
+        return alike, len(section.rows), blocks, section.trials[-1].started_utc
 
     of_task = [section for section in shown if section.task.name == PROJECT_TASK and section.rows]
     if not of_task:

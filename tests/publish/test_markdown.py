@@ -202,6 +202,17 @@ def test_the_project_table_takes_the_section_with_the_most_blocks() -> None:
     assert "smoke-1" not in text
 
 
+def test_the_project_table_takes_the_machine_with_the_most_entries() -> None:
+    """One that measured a single entry more often, and later, does not take its place."""
+    elsewhere = make_machine(fingerprint="machine-1", name="elsewhere", cpu_model="Other CPU")
+    often = [make_record(make_trial(block=block, machine=elsewhere, run="often")) for block in range(9)]
+    found = [markdown.candidate(tables.sections(records), Path()) for records in (three_blocks(), often)]
+    text = markdown.project_table(one for one in found if one is not None)
+
+    assert "Example CPU 9000" in text
+    assert "Other CPU" not in text
+
+
 def test_without_results_the_project_table_says_so() -> None:
     """And how to make some."""
     actual = markdown.project_table([])
