@@ -154,8 +154,7 @@ def for_readme(found: Sequence[Contest], folder: Path) -> str:
 def where_text(one: Contest) -> str:
     """mlp: 784-128-64-10, ..., on AMD EPYC (amd-epyc-2c-8e7b), 1 thread"""
     machine, task = one.first.machine, one.first.task
-    cpu = f"{machine.cpu_model} ({machine.name})" if machine.cpu_model else machine.name
-    return f"{task.name}: {task.title}, on {cpu}, {units.workers(one.subject.threads)}"
+    return f"{task.name}: {task.title}, on {units.processor(machine)}, {units.workers(one.subject.threads)}"
 
 
 def _folder(one: Contest, results: Path) -> str:

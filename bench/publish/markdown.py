@@ -202,7 +202,7 @@ def sweep_text(sweep: Sweep, folder: Path) -> str:
     paths = [path for path, _ in sweep.records]
     run = escape.markdown(f"{sweep.run} (profile {sweep.profile}, {units.count(sweep.blocks, 'block')})")
     lines = [
-        f"## {escape.markdown(sweeps.title(sweep))}, {escape.markdown(sweep.machine.cpu_model or sweep.machine.name)}",
+        f"## {escape.markdown(sweeps.title(sweep))}, {escape.markdown(units.processor(sweep.machine))}",
         "",
         f"- Task: {escape.markdown(sweep.task.title)}; {units.count(sweep.task.epochs, 'epoch')}, {sweep.task.dtype}",
         f"- Date: {escape.markdown(units.days(trial.started_utc for trial in trials))}",
@@ -227,13 +227,12 @@ def sweep_text(sweep: Sweep, folder: Path) -> str:
 
 
 def _title(section: Section) -> str:
-    cpu = section.machine.cpu_model or section.machine.name
     threads = units.workers(section.threads, section.processes)
     precision = "" if section.precision == "ieee" else f", products in {section.precision}"
     task = section.task
     variant = f" (batch {task.batch_size}, {units.count(task.epochs, 'epoch')})"
     name = escape.markdown(task.name) + ("" if is_shipped(task) or task.name not in shipped_tasks() else variant)
-    return f"{name} on {escape.markdown(cpu)}, {threads}{precision}"
+    return f"{name} on {escape.markdown(units.processor(section.machine))}, {threads}{precision}"
 
 
 def _facts(section: Section) -> list[str]:

@@ -236,7 +236,7 @@ def _title(section: Section) -> list[RenderableType]:
     task, machine = section.task, section.machine
     size = f"batch {task.batch_size}, {units.count(task.epochs, 'epoch')}"
     runs = sorted({f"{row.profile} run {row.run}, {units.count(row.blocks, 'block')}" for row in section.rows})
-    where = f"{machine.cpu_model or machine.name}, {units.workers(section.threads, section.processes)}"
+    where = f"{units.processor(machine)}, {units.workers(section.threads, section.processes)}"
     where += "" if section.precision == "ieee" else f", products in {section.precision}"
     return [
         _text(f"{task.name}: {task.title}, {size}", "bold"),

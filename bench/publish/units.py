@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 
+from bench.record import Machine
 from bench.stats import Comparison, Estimate, Spread
 
 MIB = 1024 * 1024
@@ -36,6 +37,11 @@ def workers(threads: int, processes: int = 1) -> str:
     """1 thread; 2 threads; 2 processes of 1 thread"""
     each = count(threads, "thread")
     return each if processes == 1 else f"{processes:,} processes of {each}"
+
+
+def processor(machine: Machine) -> str:
+    """AMD EPYC (amd-epyc-2c-18cf), for two machines may call their processors alike; the name where that is all."""
+    return f"{machine.cpu_model} ({machine.name})" if machine.cpu_model else machine.name
 
 
 def rate(value: float) -> str:

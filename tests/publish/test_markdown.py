@@ -224,7 +224,7 @@ def test_a_table_of_tf32_says_so_and_how_to_run_it_again() -> None:
     """In its title, never beside the other precision."""
     text = readme([*three_blocks(), make_record(make_trial(precision="tf32"))])
 
-    assert "## mlp (batch 64, 3 epochs) on Example CPU 9000, 2 threads, products in tf32\n" in text
+    assert "## mlp (batch 64, 3 epochs) on Example CPU 9000 (testbox), 2 threads, products in tf32\n" in text
     assert "--seed 7 --matmul tf32`" in text
     assert "## mlp (batch 64, 3 epochs) on Example CPU 9000, 2 threads\n" in text
 
@@ -257,7 +257,7 @@ def test_the_project_table_is_of_the_task_as_it_ships() -> None:
     shorter = [make_record(make_trial(block=block, run="more")) for block in range(9)]
     text = markdown.fill_readme(f"{BEGIN}\n{END}\n", project_table([*shipped, *shorter]), place="README.md")
 
-    assert "## mlp on Example CPU 9000, 2 threads\n" in text
+    assert "## mlp on Example CPU 9000 (testbox), 2 threads\n" in text
     assert "3 epochs" not in text
     assert "## mlp (batch 64, 3 epochs) on Example CPU 9000" in readme([*shipped, *shorter])
 
