@@ -226,7 +226,7 @@ def test_a_table_of_tf32_says_so_and_how_to_run_it_again() -> None:
 
     assert "## mlp (batch 64, 3 epochs) on Example CPU 9000 (testbox), 2 threads, products in tf32\n" in text
     assert "--seed 7 --matmul tf32`" in text
-    assert "## mlp (batch 64, 3 epochs) on Example CPU 9000, 2 threads\n" in text
+    assert "## mlp (batch 64, 3 epochs) on Example CPU 9000 (testbox), 2 threads\n" in text
 
 
 def test_disturbed_trials_stand_under_their_table() -> None:
