@@ -65,9 +65,12 @@ def by_machine(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
 
 def tally(judged: Sequence[Judged]) -> str:
     """27 claims: 4 supported, 6 refuted, 8 depend on conditions that are named, 5 undecided, 4 not measured here."""
-    words = {"depends": "depend on conditions that are named"}
     counted = [(v, sum(one.verdict == v for one in judged)) for v in VERDICTS]
-    parts = [f"{n} {words.get(v, v)}" for v, n in counted if n]
+    parts = [
+        f"{n} depend{'s' if n == 1 else ''} on conditions that are named" if v == "depends" else f"{n} {v}"
+        for v, n in counted
+        if n
+    ]
     return f"{units.count(len(judged), 'claim')}: {', '.join(parts)}."
 
 

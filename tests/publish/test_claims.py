@@ -1,7 +1,9 @@
 """bench/publish/claims.py: the answer for the project's README."""
 
+from dataclasses import replace
+
 from bench import claims
-from bench.publish.claims import answer
+from bench.publish.claims import answer, tally
 from bench.record import Trial
 from tests.make import make_machine, make_trial
 
@@ -24,3 +26,12 @@ def test_two_machines_with_one_processor_are_told_apart() -> None:
 
     assert 2 == len(set(heads)), heads
     assert [True, True] == [name in head for name, head in zip(("first", "second"), heads, strict=True)]
+
+
+def test_a_tally_counts_each_verdict_in_words() -> None:
+    """One depends, two depend; a verdict that no claim has is not named."""
+    judged = claims.judge(claims.read_claims(claims.SHIPPED), [], [])
+    one = replace(judged[0], verdict="depends")
+
+    assert "1 claim: 1 depends on conditions that are named." == tally([one])
+    assert "3 claims: 2 depend on conditions that are named, 1 not measured here." == tally([one, one, judged[1]])
