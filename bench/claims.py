@@ -652,7 +652,11 @@ def _alone(evidence: Evidence, conditions: Conditions, of: Sequence[Point]) -> O
 
 
 def _unmeasured(claim: Claim) -> Judged:
-    why = claim.unmeasured or "no record here speaks of it; " + _how(claim)
+    return unmeasured(claim, claim.unmeasured or "no record here speaks of it; " + _how(claim))
+
+
+def unmeasured(claim: Claim, why: str) -> Judged:
+    """The verdict of a claim that nothing was measured of, and why not."""
     return Judged(
         claim=claim,
         machine=None,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import get_args
 
-from bench.claims import ClaimVerdict, Judged, Observation, describe, headlines
+from bench.claims import ClaimVerdict, Judged, Observation, describe, headlines, unmeasured
 from bench.publish import escape, markdown, units
 from bench.stats import Estimate
 
@@ -55,12 +55,24 @@ def outcome_text(o: Observation) -> str:
 
 
 def by_machine(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
-    """The claims of each machine, by its fingerprint; what no machine measured goes with every one."""
-    machines: dict[str, list[Judged]] = defaultdict(list)
-    judged = list(judged)
-    for fingerprint in dict.fromkeys(one.machine.fingerprint for one in judged if one.machine is not None):
-        machines[fingerprint] = [one for one in judged if one.machine is None or one.machine.fingerprint == fingerprint]
-    return dict(machines) or {"": judged}
+    """Every claim on each machine, by its fingerprint; of what it did not measure, which machines did."""
+    of_claim: dict[str, list[Judged]] = defaultdict(list)
+    for one in judged:
+        of_claim[one.claim.name].append(one)
+    machines = dict.fromkeys(m.fingerprint for of in of_claim.values() for one in of if (m := one.machine) is not None)
+    if not machines:
+        return {"": [one for of in of_claim.values() for one in of]}
+    return {fingerprint: [_on(fingerprint, of) for of in of_claim.values()] for fingerprint in machines}
+
+
+def _on(fingerprint: str, of: Sequence[Judged]) -> Judged:
+    """A claim's verdict on a machine: its own, or that it was not measured there, with the reason. of: on all."""
+    names = []
+    for one in of:
+        if one.machine is None or one.machine.fingerprint == fingerprint:
+            return one
+        names.append(one.machine.name)
+    return unmeasured(of[0].claim, f"only {' and '.join(names)} {'has' if len(names) == 1 else 'have'} records of it")
 
 
 def tally(judged: Sequence[Judged]) -> str:

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from bench import claims
-from bench.publish.claims import answer, tally
+from bench.publish.claims import answer, by_machine, tally
 from bench.record import Trial
+from tests.bench.test_claims import claim
 from tests.make import make_machine, make_trial
 
 
@@ -26,6 +27,20 @@ def test_two_machines_with_one_processor_are_told_apart() -> None:
 
     assert 2 == len(set(heads)), heads
     assert [True, True] == [name in head for name, head in zip(("first", "second"), heads, strict=True)]
+
+
+def test_each_machine_has_every_claim() -> None:
+    """With who measured what it did not, so that no claim is lost where another machine has more."""
+    first = trials(name="first", fingerprint="machine-1")
+    other = make_machine(name="second", fingerprint="machine-2")
+    second = [make_trial(entry, block, machine=other) for block in range(3) for entry in ("keras-fit", "jax-jit")]
+    asked = [claim(), claim(name="another", e_pairs=[("keras-fit", "jax-jit")])]
+    found = by_machine(claims.judge(asked, [(claims.SHIPPED, one) for one in (*first, *second)], []))
+    told = {fingerprint: [(one.claim.name, one.why) for one in of] for fingerprint, of in found.items()}
+
+    assert ["machine-1", "machine-2"] == list(told)
+    assert [("a-claim", "holds in 1 of 1"), ("another", "only second has records of it")] == told["machine-1"]
+    assert ("a-claim", "only first has records of it") == told["machine-2"][0]
 
 
 def test_a_tally_counts_each_verdict_in_words() -> None:
