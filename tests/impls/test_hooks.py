@@ -95,21 +95,23 @@ def test_a_product_that_was_rounded_is_found() -> None:
 
 
 def growth(run: Callable[[int], object]) -> float:
-    """CPU time of 2 n over that of n, with n so large that what a call costs hardly counts; least of many each."""
+    """CPU time of 2 n over that of n, in turns, with n so large that what a call costs hardly counts; least of many."""
+
+    def seconds(n: int) -> float:
+        started = time.process_time()
+        run(n)
+        return time.process_time() - started
 
     def least(n: int, repeats: int) -> float:
         run(n)  # some compile a program for each number
-        times = []
-        for _ in range(repeats):
-            started = time.process_time()
-            run(n)
-            times.append(time.process_time() - started)
-        return min(times)
+        return min(seconds(n) for _ in range(repeats))
 
     enough, n = max(0.02, 6 * least(1, 3)), 64
-    while n < 1 << 20 and (seconds := least(n, 2)) < enough:
-        n *= 1 + int(min(16, enough / max(seconds, 1e-9)))
-    return least(2 * n, 5) / least(n, 5)
+    while n < 1 << 20 and (found := least(n, 2)) < enough:
+        n *= 1 + int(min(16, enough / max(found, 1e-9)))
+    least(2 * n, 1)
+    twice, once = zip(*((seconds(2 * n), seconds(n)) for _ in range(5)), strict=True)
+    return min(twice) / min(once)
 
 
 def grows(run: Callable[[int], object]) -> bool:
