@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.attribution import seconds_per_step
 from bench.duet import SideName
@@ -189,7 +190,7 @@ def _of_trial(path: Path, trial: Trial, measure: TrialMeasure, known: _Known) ->
     value = measure.of(trial)
     why = None if value is not None else measure.none
     placement = trial.placement
-    return _point(
+    return _of_record(
         path, trial, known, run=placement.run, block=placement.block, study="", value=value, unit=measure.unit, why=why
     )
 
@@ -201,7 +202,21 @@ def _of_study(path: Path, record: StudyRecord, name: str, known: _Known) -> Poin
     why = f"{record.status}: {record.reason}" if record.status != "ok" else why
     unit = found.unit if found is not None else ""
     run, block = record.run, record.block
-    return _point(path, record, known, run=run, block=block, study=record.study, value=value, unit=unit, why=why)
+    return _of_record(path, record, known, run=run, block=block, study=record.study, value=value, unit=unit, why=why)
+
+
+def _of_record(path: Path, record: Trial | StudyRecord, known: _Known, *, study: str, **figure: Any) -> Point:
+    shared = isinstance(record, Trial) and record.conditions.cores_shared
+    return _point(
+        record.case,
+        _conditions(record.case, record.task, record.machine, known, study=study, shared=shared),
+        seed=record.training_seed,
+        path=path,
+        started_utc=record.started_utc,
+        versions=record.versions.packages if record.versions else {},
+        of_machine=record.machine,
+        **figure,
+    )
 
 
 def _of_contest(contest: Contest, known: _Known) -> Iterable[Point]:
@@ -212,20 +227,14 @@ def _of_contest(contest: Contest, known: _Known) -> Iterable[Point]:
     """
     run = f"{contest.first.run}: {contest.subject.entry} against {contest.reference.entry}"
     for path, record in contest.played:
+        conditions = _conditions(record.subject, record.task, record.machine, known, study=DUET)
         subject, reference = rates_of(record.duet)
-        key = id(record.task), id(record.machine), id(record.subject), False
-        if key not in known:
-            known[key] = _conditions(record.subject, record.task, record.machine, DUET, shared=False)
         sides: tuple[tuple[Case, SideName, float], ...]
         sides = (record.subject, "head", subject), (record.reference, "base", reference)
         for case, side, value in sides:
-            yield Point(
-                subject=case.entry,
-                framework=case.framework,
-                mode=case.mode,
-                tier=case.tier,
-                environment=case.environment,
-                conditions=known[key],
+            yield _point(
+                case,
+                conditions,
                 run=run,
                 block=record.block,
                 seed=record.duet.seed,
@@ -239,64 +248,41 @@ def _of_contest(contest: Contest, known: _Known) -> Iterable[Point]:
             )
 
 
-def _point(
-    path: Path,
-    record: Trial | StudyRecord,
-    known: _Known,
-    *,
-    run: str,
-    block: int,
-    study: str,
-    value: float | None,
-    unit: str,
-    why: str | None,
-) -> Point:
-    case = record.case
-    shared = isinstance(record, Trial) and record.conditions.cores_shared
-    key = (
-        id(case),
-        id(record.task),
-        id(record.machine),
-        shared,
-    )  # all of one study, and alive as long as the records are
-    if key not in known:
-        known[key] = _conditions(case, record.task, record.machine, study, shared=shared)
+def _point(case: Case, conditions: Conditions, **rest: Any) -> Point:
+    """A point of a case. rest: the fields that are not the case's."""
     return Point(
         subject=case.entry,
         framework=case.framework,
         mode=case.mode,
         tier=case.tier,
         environment=case.environment,
-        conditions=known[key],
-        run=run,
-        block=block,
-        seed=record.training_seed,
-        value=value,
-        unit=unit,
-        why=why,
-        path=path,
-        started_utc=record.started_utc,
-        versions=record.versions.packages if record.versions else {},
-        of_machine=record.machine,
+        conditions=conditions,
+        **rest,
     )
 
 
-def _conditions(case: Case, task: Task, machine: Machine, study: str, *, shared: bool) -> Conditions:
-    return Conditions(
-        machine=machine.fingerprint,
-        task=case.task,
-        fingerprint=case.fingerprint,
-        batch_size=case.batch_size,
-        width=max(task.layers[1:-1], default=0),
-        epochs=task.epochs,
-        optimizer=task.optimizer.name,
-        threads=case.threads,
-        device=case.device,
-        precision=case.precision,
-        study=study,
-        processes=case.processes,
-        cores_shared=shared,
-    )
+def _conditions(
+    case: Case, task: Task, machine: Machine, known: _Known, *, study: str, shared: bool = False
+) -> Conditions:
+    """The same object for the same case, task and machine. known: all of one study, and alive as the records are."""
+    key = id(case), id(task), id(machine), shared
+    if key not in known:
+        known[key] = Conditions(
+            machine=machine.fingerprint,
+            task=case.task,
+            fingerprint=case.fingerprint,
+            batch_size=case.batch_size,
+            width=max(task.layers[1:-1], default=0),
+            epochs=task.epochs,
+            optimizer=task.optimizer.name,
+            threads=case.threads,
+            device=case.device,
+            precision=case.precision,
+            study=study,
+            processes=case.processes,
+            cores_shared=shared,
+        )
+    return known[key]
 
 
 def chosen_run(points_: Iterable[Point]) -> list[Point]:

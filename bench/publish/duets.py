@@ -50,11 +50,9 @@ def ratio_text(seen: Estimate) -> str:
     return f"{math.exp(seen.mean):.3f} [{low:.3f}, {high:.3f}]"
 
 
-def half_width_text(seen: Estimate) -> str:
-    """Half the width of the interval of the logarithm: 1.2 %"""
-    if seen.mean is None or seen.interval is None:
-        return units.NOT_MEASURED
-    return f"{100 * (seen.interval[1] - seen.mean):.1f} %"
+def _half_width(seen: Estimate) -> float | None:
+    """Of the interval of the logarithm."""
+    return None if seen.mean is None or seen.interval is None else seen.interval[1] - seen.mean
 
 
 def verdict_text(one: Contest) -> str:
@@ -66,13 +64,12 @@ def _cells(one: Contest) -> tuple[Cell, ...]:
     """Below HEADS."""
     rates = "none" if one.rates is None else f"{units.rate(one.rates[0])} and {units.rate(one.rates[1])}"
     failed = f", {len(one.failed)} failed" if one.failed else ""
-    interval = one.ratio.interval
-    width = None if one.ratio.mean is None or interval is None else interval[1] - one.ratio.mean
+    width = _half_width(one.ratio)
     return (
         Cell(text=one.subject.entry, framework=one.subject.framework),
         Cell(text=one.reference.entry, framework=one.reference.framework),
         Cell(text=ratio_text(one.ratio), order=one.ratio.mean),
-        Cell(text=half_width_text(one.ratio), order=width),
+        Cell(text=units.NOT_MEASURED if width is None else f"{100 * width:.1f} %", order=width),
         Cell(text=verdict_text(one), key=one.verdict),
         Cell(text=f"{len(one.played)}{failed}", order=float(len(one.played))),
         Cell(text=windows_text(one)),
