@@ -7,13 +7,13 @@ precision in one of the ways that a device may. What several draws stray is what
 and the tolerance is their prediction interval for one more draw.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.contract import Array, Data, Params, Precision
-from bench.distributions import t_quantile
 from bench.oracle import Oracle
 from bench.task import Task
 
@@ -98,6 +98,32 @@ def _tf32(generator: np.random.Generator) -> Callable[[Array], Array]:
     return factor
 
 
+def student_quantile(freedom: int, p: float) -> float:
+    """The t below which a share p > 1/2 of Student's t lies, for a whole number of degrees of freedom.
+
+    Where t = sqrt(freedom) tan(angle), P(|T| <= t) is a finite sum of powers of the angle's cosine (Abramowitz and
+    Stegun 1964, 26.7.3 and 26.7.4), and it grows with the angle, which bisection therefore finds. Every worker needs
+    one such number, and nothing else of SciPy, whose import takes as long as its whole budget.
+    """
+    inside = 2 * p - 1  # P(|T| <= t)
+    odd = freedom % 2
+
+    def within(angle: float) -> float:
+        cosine = math.cos(angle)
+        term, total = (cosine, cosine) if odd else (1.0, 1.0)
+        for k in range(3 if odd else 2, freedom, 2):  # the terms up to cos^(freedom - 2)
+            term *= (k - 1) / k * cosine * cosine
+            total += term
+        if not odd:
+            return math.sin(angle) * total
+        return 2 / math.pi * (angle + (math.sin(angle) * total if freedom > 1 else 0.0))
+
+    low, high = 0.0, math.pi / 2
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if within(middle) < inside else (low, middle)
+    return math.sqrt(freedom) * math.tan(middle)
+
+
 def tolerances(draws: Sequence[Figures], *, dtype: str, false_refusal: float) -> dict[str, list[float]]:
     """Figures of R draws -> for each figure and step the deviation that an honest entry stays within.
 
@@ -107,7 +133,7 @@ def tolerances(draws: Sequence[Figures], *, dtype: str, false_refusal: float) ->
     well as a draw does. The running maximum, because a step where the draws happen to agree proves nothing.
     """
     comparisons = sum(len(steps) for steps in draws[0].values())
-    quantile = t_quantile(len(draws), 1 - false_refusal / (2 * comparisons))
+    quantile = student_quantile(len(draws), 1 - false_refusal / (2 * comparisons))
     roundoff = float(np.finfo(dtype).eps) / 2
     found = {}
     for figure in draws[0]:

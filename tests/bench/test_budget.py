@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as distributions
 
-from bench.budget import Draw, tolerances
+from bench.budget import Draw, student_quantile, tolerances
 from bench.inputs import initial_params
 from bench.oracle import Oracle
 from bench.task import Task, load_task
@@ -101,3 +101,10 @@ def test_an_honest_training_is_refused_as_rarely_as_promised() -> None:
 
     # One-sided binomial test against the promise at 0.1%: a budget that is too tight fails here.
     assert distributions.binomtest(refused, tries, promised, alternative="greater").pvalue > 0.001
+
+
+@pytest.mark.parametrize("beyond", [0.3, 0.05, 1e-3, 1e-6])
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 16, 33])
+def test_the_quantile_is_that_of_scipy(freedom: int, beyond: float) -> None:
+    """To what is left of 1 - beyond in a double: of 1e-6, ten digits."""
+    assert student_quantile(freedom, 1 - beyond) == pytest.approx(distributions.t.isf(beyond, freedom), rel=1e-9)

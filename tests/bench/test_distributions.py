@@ -23,10 +23,11 @@ def test_quantiles_are_those_of_scipy_stats(freedom: int, p: float) -> None:
     ("code", "loaded"),
     [
         ("import bench.cli", False),
+        ("import bench.worker, bench.measure; from bench.budget import student_quantile as q; q(16, 0.999)", False),
         ("from bench.distributions import t_cdf; t_cdf(3, 0.5)", True),  # that the test can fail
     ],
 )
-def test_the_command_line_starts_without_scipy(code: str, loaded: bool) -> None:
+def test_the_command_line_and_a_worker_do_without_scipy(code: str, loaded: bool) -> None:
     """In a process of its own."""
     asked = f"import sys; {code}; print('scipy' in sys.modules)"
 
