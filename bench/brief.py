@@ -34,26 +34,28 @@ T = TypeVar("T", bound=Value)
 
 # pydantic keeps with every value the set of the fields that it was given: of small values that is most of the memory.
 _NO_NAMES: set[str] = set()
+_set = object.__setattr__  # 50 times a record; values are frozen
 
 
 def _made(kind: type[T], values: dict[str, Any]) -> T:
     """A value of these fields alone, not validated: they come out of a validated one. A fast `model_construct`."""
     one = kind.__new__(kind)
-    object.__setattr__(one, "__pydantic_extra__", None)
-    object.__setattr__(one, "__pydantic_private__", None)
+    _set(one, "__pydantic_extra__", None)
+    _set(one, "__pydantic_private__", None)
     return _thin(one, values)
 
 
 def _bare(value: T) -> T:
     """The value without its own set of names."""
-    object.__setattr__(value, "__pydantic_fields_set__", _NO_NAMES)
+    _set(value, "__pydantic_fields_set__", _NO_NAMES)
     return value
 
 
 def _thin(value: T, values: dict[str, Any]) -> T:
     """The value with these fields alone. It is used up: to make another would take three times as long."""
-    object.__setattr__(value, "__dict__", values)
-    return _bare(value)
+    _set(value, "__dict__", values)
+    _set(value, "__pydantic_fields_set__", _NO_NAMES)
+    return value
 
 
 _NO_ENERGY = _made(Surroundings, {"energy_joules": None})
