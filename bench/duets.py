@@ -23,8 +23,6 @@ from bench.record import Case, Count, Machine, Proof, Seconds, Source, Value, co
 from bench.stats import Estimate, Verdict, estimate, verdict_of
 from bench.task import Task
 
-FILES = "duet-*.json"  # in the folder of a run
-
 
 class DuetRecord(Value):
     """One duet of two entries: what results/raw keeps of it.
@@ -157,7 +155,7 @@ def read(
 
     known: of certificates that were read already. Raises InputError on a broken record, or one without certificates.
     """
-    found = [(path, read_value(DuetRecord, path)) for path in store.files(results, FILES, machines)]
+    found = [(path, read_value(DuetRecord, path)) for path in store.files(results, store.DUETS, machines)]
     proofs = dict(known or {})
     for path, record in found:
         for proof in (record.subject_proof, record.reference_proof):

@@ -114,23 +114,23 @@ def _of_folders(results: Path, names: Sequence[str] | None, gone: Collection[Pat
     brief = Briefer()
     proofs: dict[Path, Proof] = {}
     certificates = []
-    paths = store.files(results, store.TRIALS, names)
-    if not paths and names is None:
-        raise store.no_record(results)
-    trials = [(path, brief.trial(read_value(Trial, path))) for path in paths]
+    trials = [(path, brief.trial(read_value(Trial, path))) for path in store.files(results, store.TRIALS, names)]
     for path in store.files(results, store.CERTIFICATES, names):
         certificate = read_value(Certificate, path)
         proofs[path] = store.proof_of(path, certificate)
         certificates.append((path, brief.certificate(certificate)))
     store.check_proofs(trials, proofs)
     newest = [one for one in store.newest_of(certificates) if one.path not in gone]
+    studies, played = studying.read_studies(results, names), duets.read(results, names, proofs)
+    if names is None and not (trials or studies or played):
+        raise store.no_record(results)
     return Material(
         trials=left(trials, gone),
-        studies=left(studying.read_studies(results, names), gone),
+        studies=left(studies, gone),
         suites=[],
         certificates=[(one.path, one.certificate) for one in newest],
         withdrawn=(),
-        duets=left(duets.read(results, names, proofs), gone),
+        duets=left(played, gone),
         certified={one.path: (number, *one.first) for one in newest},
     )
 

@@ -19,6 +19,8 @@ from bench.record import Case, Certificate, Plan, Proof, Suite, Trial, compact_j
 
 PLAN_FILE = "plan.json"
 TRIALS, CERTIFICATES = "block-*.json", "certificate_*.json"  # files in the folder of a run
+STUDIES, DUETS = "study_*.json", "duet-*.json"
+MEASURED = (TRIALS, STUDIES, DUETS)  # what a report can be made of
 
 
 _DRIVER_NUMBER = re.compile(r"[0-9]+\.[0-9]+(\.[0-9]+)?")  # 580.95.05; the stub of the tests calls itself "stub"

@@ -198,4 +198,4 @@ def keep(folder: Path, record: StudyRecord) -> Path:
 
 def read_studies(results: Path, machines: Sequence[str] | None = None) -> list[Studied]:
     """File and record of every study of a results folder, or of some machines' folders in it. Raises InputError."""
-    return [(path, read_value(StudyRecord, path)) for path in store.files(results, "study_*.json", machines)]
+    return [(path, read_value(StudyRecord, path)) for path in store.files(results, store.STUDIES, machines)]

@@ -365,6 +365,7 @@ def make_duet(
             "started_utc": "2026-01-02T05:00:00+00:00",
             "status": status,
             "reason": None if status == "ok" else "planted",
+            "packages": {"base": {"torch": "2.13.0"}, "control": {"torch": "2.13.0"}, "head": {"keras": "3.15.1"}},
             "windows": windows if status == "ok" else {},
             "order": ["bch", "hcb"],
             "foreign_share": 0.0,

@@ -52,7 +52,7 @@ def draw(results: Path, added: Sequence[Path], asked: Asked, *, jobs: int | None
     names = store.machine_folders(results)
     withdrawn = material.read_withdrawn(results)
     gone = material.taken_out(withdrawn)
-    counts = {name: len(store.files(results, store.TRIALS, [name])) for name in names}
+    counts = {name: sum(len(store.files(results, kind, [name])) for kind in store.MEASURED) for name in names}
     if not any(counts.values()):
         raise store.no_record(results)
     # The largest first, so that no process is left with one at the end. The sort keeps the rest in order.

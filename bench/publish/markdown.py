@@ -1,7 +1,7 @@
 """Sections -> Markdown: results/README.md, and the table in the project's README. Pure."""
 
 import os.path
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from bench.publish.tables import (
     section_order,
     texts,
 )
-from bench.record import Machine, Trial
+from bench.record import Machine, Trial, Versions
 from bench.stats import counts
 from bench.studying import StudyRecord
 from bench.task import is_shipped, load_task, shipped_tasks
@@ -288,17 +288,26 @@ def versions_text(trials: Iterable[Trial]) -> str:
     return escape.markdown(versions_facts(trials))
 
 
-def versions_facts(records: Iterable[Trial | StudyRecord], only: Sequence[str] = ()) -> str:
-    """Every version that was measured with, or those of some packages; several of one are all named. Not escaped."""
-    found: dict[str, set[str]] = {}
+def versions_facts(
+    records: Iterable[Trial | StudyRecord], only: Sequence[str] = (), packages: Iterable[Mapping[str, str]] = ()
+) -> str:
+    """Every version that was measured with, or those of some packages; several of one are all named. Not escaped.
+
+    packages: of what has no other versions, such as the sides of duets.
+    """
     # Of thousands of records, few have other versions than those before (bench/brief.py).
-    for of in {id(record.versions): record.versions for record in records if record.versions is not None}.values():
-        named = {"evenhand": of.evenhand, "python": of.python, "numpy": of.numpy} | of.packages
+    known = {id(record.versions): record.versions for record in records if record.versions is not None}
+    found: dict[str, set[str]] = {}
+    for named in (*map(_named, known.values()), *packages):
         for name, version in named.items():
             found.setdefault(name, set()).add(version)
     return ", ".join(
         f"{name} {' and '.join(sorted(versions))}" for name, versions in found.items() if not only or name in only
     )
+
+
+def _named(of: Versions) -> dict[str, str]:
+    return {"evenhand": of.evenhand, "python": of.python, "numpy": of.numpy} | of.packages
 
 
 def _code(trial: Trial) -> str:

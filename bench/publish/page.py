@@ -85,7 +85,7 @@ class Place(Facts):
 
 
 def _places(drawn: Iterable[Part], judged: Sequence[Judged]) -> list[Place]:
-    """Every machine with trials or studies, that with the most records first."""
+    """Every machine, that with the most records first."""
     verdicts = claims.by_machine(judged)
     known = [part.facts for part in drawn if part.facts is not None]
     places = []

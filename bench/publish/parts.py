@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from bench import duets
 from bench import material as materials
 from bench.claims import Claim, Judged, OnMachine, Seen, judge_seen, verdicts
-from bench.duets import Contest, contests
+from bench.duets import Contest, Played, contests
 from bench.material import Material
 from bench.publish import glance, listings, markdown, plots, sweeps, tables, terminal, units
 from bench.publish.glance import Choice
@@ -89,7 +89,7 @@ class OfSweep:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the page says of a machine with trials or studies, but for the verdicts."""
+    """What the page says of a machine, but for the verdicts. records: of all kinds."""
 
     machine: Machine
     records: int
@@ -155,7 +155,7 @@ def of_machine(material: Material, asked: Asked) -> Part:
         contests=tuple(played),
         candidate=markdown.candidate(shown, asked.project),
         certificates=tuple(certificates),
-        facts=_facts(records, seen) if asked.page and records else None,
+        facts=_facts(records, material.duets, seen) if asked.page and (records or material.duets) else None,
         lists=_lists(material, trials, studies, asked) if asked.page else None,
     )
 
@@ -194,16 +194,18 @@ def _sweep(order: tuple[Key, int], sweep: sweeps.Sweep, asked: Asked) -> OfSweep
     )
 
 
-def _facts(measured: Sequence[tuple[Path, Trial | StudyRecord]], seen: Seen) -> Facts:
+def _facts(measured: Sequence[tuple[Path, Trial | StudyRecord]], played: Sequence[Played], seen: Seen) -> Facts:
     records = sorted((record for _, record in measured), key=lambda record: record.started_utc)
-    machine = records[-1].machine
+    duets_ = sorted((record for _, record in played), key=lambda record: record.duet.started_utc)
+    machine = (records or duets_)[-1].machine
+    packages = [of for record in duets_ for of in record.duet.packages.values()]
     return Facts(
         machine=machine,
-        records=len(records),
+        records=len(records) + len(duets_),
         cores=units.count(machine.cores, "core"),
-        days=units.days(record.started_utc for record in records),
-        versions=markdown.versions_facts(records),
-        main_versions=markdown.versions_facts(records, only=_MAIN),
+        days=units.days([one.started_utc for one in records] + [one.duet.started_utc for one in duets_]),
+        versions=markdown.versions_facts(records, packages=packages),
+        main_versions=markdown.versions_facts(records, only=_MAIN, packages=packages),
         choices=tuple(glance.of_seen(seen).get(machine.fingerprint, ())),
     )
 

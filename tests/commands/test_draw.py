@@ -20,6 +20,7 @@ from bench.errors import InputError
 from bench.publish.parts import Asked
 from tests.bench.test_material import machine, results_of, withdraw
 from tests.command import bench, start
+from tests.make import make_duet, make_study, prove_duet
 from tests.perf import synthetic
 
 
@@ -108,6 +109,34 @@ def test_without_a_record_it_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "raw" / "2026-01-02" / "box" / "run").mkdir(parents=True)
     with pytest.raises(InputError, match="holds no record"):
         draw.draw(tmp_path, [], asked(tmp_path))
+
+
+def test_duets_alone_are_a_report(tmp_path: Path) -> None:
+    """With a place on the page for their machine, and what was measured with."""
+    folder = store.raw_folder(tmp_path) / "2026-01-02" / "testbox" / "run-d"
+    for block in range(3):
+        prove_duet(folder, make_duet(block))
+
+    [part] = draw.draw(tmp_path, [], asked(tmp_path)).parts
+
+    assert part.facts is not None
+    assert ("testbox", "2026-01-02") == (part.facts.machine.name, part.facts.days)
+    assert "torch 2.13.0, keras 3.15.1" == part.facts.main_versions
+    assert [3] == [len(contest.played) for contest in part.contests]
+
+
+def test_studies_alone_are_a_report(tmp_path: Path) -> None:
+    """With the verdicts that they give."""
+    for name in ("torch-eager", "tensorflow-function"):
+        path, record = make_study("code-size", name, 0, nodes=200, names=20)
+        kept = store.raw_folder(tmp_path) / "2026-01-02" / "testbox" / record.run / path.name
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(record.model_dump_json())
+
+    [part] = draw.draw(tmp_path, [], asked(tmp_path)).parts
+
+    assert part.facts is not None
+    assert "easy-size" in {one.claim for one in part.verdicts}
 
 
 @pytest.mark.parametrize("jobs", ["0", "-1"])
