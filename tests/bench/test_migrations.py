@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import pytest
 
 from bench import publish, stats, store
@@ -120,7 +120,7 @@ def test_a_kept_record_is_what_its_own_schema_says(number: int) -> None:
     """The schema of the number is kept beside the present one, for readers in other languages."""
     for document, pattern in (("trial", "block-*.json"), ("certificate", "certificate_*.json")):
         schema = json.loads((SCHEMAS / f"{document}-{number}.schema.json").read_text())
-        jsonschema.Draft202012Validator(schema).validate(json.loads(the_one(pattern, number).read_text()))
+        jsonschema_rs.Draft202012Validator(schema).validate(json.loads(the_one(pattern, number).read_text()))
 
 
 @pytest.mark.parametrize("number", sorted(folders()))
@@ -129,15 +129,15 @@ def test_a_migrated_record_is_valid_under_the_present_schema(number: int) -> Non
     for document, kind, pattern in (("trial", Trial, "block-*.json"), ("certificate", Certificate, "certificate_*")):
         schema = json.loads((SCHEMAS / f"{document}.schema.json").read_text())
         text = read_value(kind, the_one(pattern, number)).to_json()
-        jsonschema.Draft202012Validator(schema).validate(json.loads(text))
+        jsonschema_rs.Draft202012Validator(schema).validate(json.loads(text))
 
 
 def test_an_unmigrated_record_is_not_valid_under_the_present_schema() -> None:
     """The check above can fail: the old document is another one."""
     schema = json.loads((SCHEMAS / "trial.schema.json").read_text())
 
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.Draft202012Validator(schema).validate(json.loads(the_one("block-*.json").read_text()))
+    with pytest.raises(jsonschema_rs.ValidationError):
+        jsonschema_rs.Draft202012Validator(schema).validate(json.loads(the_one("block-*.json").read_text()))
 
 
 @pytest.mark.parametrize("path", [path for _, kind, path in kept() if kind is Trial], ids=lambda path: path.name)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import pandas as pd
 import pyarrow.parquet
 import pytest
@@ -173,7 +173,7 @@ def test_a_round_is_a_process() -> None:
 def test_bmf_is_what_bencher_s_schema_says() -> None:
     """And the bounds lie around the value."""
     document = json.loads(exports.to_bmf(results()))
-    jsonschema.Draft7Validator(BMF_SCHEMA).validate(document)
+    jsonschema_rs.Draft7Validator(BMF_SCHEMA).validate(document)
 
     assert 2 == len(document)
     for name, case in document.items():
@@ -187,8 +187,8 @@ def test_bencher_s_schema_refuses_what_is_not_its_own() -> None:
     document = json.loads(exports.to_bmf(results()))
     next(iter(document.values()))["throughput"]["value"] = "fast"
 
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.Draft7Validator(BMF_SCHEMA).validate(document)
+    with pytest.raises(jsonschema_rs.ValidationError):
+        jsonschema_rs.Draft7Validator(BMF_SCHEMA).validate(document)
 
 
 def test_a_single_trial_has_no_bounds() -> None:
