@@ -98,9 +98,8 @@ def answer(judged: Sequence[Judged], folder: str) -> str:
         machine = next((one.machine for one in of if one.machine is not None), None)
         if machine is None or not answer_lines(of):
             continue
-        # The name as well: two machines may call their processors alike.
-        where = f"{machine.cpu_model} with {units.count(machine.cores, 'core')}, " if machine.cpu_model else ""
-        lines += [f"On {escape.markdown(where + machine.name)}:", ""]
+        where = f"{units.processor(machine)}, {units.count(machine.cores, 'core')}"
+        lines += [f"On {escape.markdown(where)}:", ""]
         lines += [f"- {escape.markdown(line, 600)}" for line in answer_lines(of)]
         evidence = (
             f"[{folder}/README.md]({folder}/README.md#claims), as a page [{folder}/index.html]({folder}/index.html)"
@@ -134,7 +133,7 @@ def _row(one: Judged, folder: Path) -> list[str]:
         escape.markdown(one.claim.sentence),
         escape.markdown(one.claim.said_by),
         one.verdict,
-        escape.markdown(why),
+        escape.markdown(why, 2 * escape.MOST_CHARACTERS),
         ", ".join(f"[{n}]({escape.url(path)})" for n, path in enumerate(record_folders(one, folder), 1)),
     ]
 

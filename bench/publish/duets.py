@@ -134,7 +134,7 @@ def for_readme(found: Sequence[Contest], folder: Path) -> str:
     """A table a machine and task; links are relative to the folder. Empty where nothing was measured in turns."""
     if not found:
         return ""
-    lines = [escape.markdown(_NOTE), ""]
+    lines = [escape.markdown(_NOTE, len(_NOTE)), ""]
     groups: dict[tuple[str, str], list[Contest]] = {}
     for one in found:
         groups.setdefault((one.first.machine.fingerprint, where_text(one)), []).append(one)

@@ -28,3 +28,11 @@ def test_a_machine_without_a_processor_s_name_goes_by_its_own() -> None:
     """Never by the word None."""
     assert "on Testor 9 (testbox), 2 threads" in duets.where_text(seen(machine=make_machine(cpu_model="Testor 9")))
     assert "on testbox, 2 threads" in duets.where_text(seen(machine=make_machine(cpu_model=None)))
+
+
+def test_the_note_is_whole() -> None:
+    """Texts of records are cut where they are long; ours are not."""
+    text = duets.section([seen()], Path())
+
+    assert "tables of trials." in text
+    assert "…" not in text
