@@ -1,7 +1,7 @@
 """Judged claims -> their text for tables, pages and terminals. Pure."""
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import get_args
@@ -55,13 +55,17 @@ def outcome_text(o: Observation) -> str:
 
 
 def by_machine(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
-    """Every claim on each machine, by its fingerprint; of what it did not measure, which machines did."""
+    """Every claim on each machine, by its fingerprint; of what it did not measure, which machines did.
+
+    The machine that measured the most claims comes first: it answers most.
+    """
     of_claim: dict[str, list[Judged]] = defaultdict(list)
     for one in judged:
         of_claim[one.claim.name].append(one)
-    machines = dict.fromkeys(m.fingerprint for of in of_claim.values() for one in of if (m := one.machine) is not None)
-    if not machines:
+    measured = Counter(m.fingerprint for of in of_claim.values() for one in of if (m := one.machine) is not None)
+    if not measured:
         return {"": [one for of in of_claim.values() for one in of]}
+    machines = sorted(measured, key=lambda fingerprint: (-measured[fingerprint], fingerprint))
     return {fingerprint: [_on(fingerprint, of) for of in of_claim.values()] for fingerprint in machines}
 
 

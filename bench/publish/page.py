@@ -85,11 +85,17 @@ class Place(Facts):
 
 
 def _places(drawn: Iterable[Part], judged: Sequence[Judged]) -> list[Place]:
-    """Every machine, that with the most records first."""
+    """Every machine, in the order of `claims.by_machine`; after them any that measured nothing of a claim."""
     verdicts = claims.by_machine(judged)
+    order = list(verdicts)
     known = [part.facts for part in drawn if part.facts is not None]
+
+    def rank(facts: Facts) -> tuple[int, str]:
+        name = facts.machine.fingerprint
+        return order.index(name) if name in verdicts else len(order), name
+
     places = []
-    for facts in sorted(known, key=lambda one: (-one.records, one.machine.fingerprint)):
+    for facts in sorted(known, key=rank):
         seen = verdicts.get(facts.machine.fingerprint, [])
         places.append(
             Place(

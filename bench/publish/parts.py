@@ -89,10 +89,9 @@ class OfSweep:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the page says of a machine, but for the verdicts. records: of all kinds."""
+    """What the page says of a machine, but for the verdicts."""
 
     machine: Machine
-    records: int
     cores: str
     days: str
     versions: str
@@ -201,7 +200,6 @@ def _facts(measured: Sequence[tuple[Path, Trial | StudyRecord]], played: Sequenc
     packages = [of for record in duets_ for of in record.duet.packages.values()]
     return Facts(
         machine=machine,
-        records=len(records) + len(duets_),
         cores=units.count(machine.cores, "core"),
         days=units.days([one.started_utc for one in records] + [one.duet.started_utc for one in duets_]),
         versions=markdown.versions_facts(records, packages=packages),

@@ -43,6 +43,16 @@ def test_each_machine_has_every_claim() -> None:
     assert ("a-claim", "only first has records of it") == told["machine-2"][0]
 
 
+def test_the_machine_that_measured_the_most_claims_comes_first() -> None:
+    """Whatever it is called: a reader begins with the one that answers most."""
+    first, second = (trials(name=name, fingerprint=name) for name in ("a-machine", "b-machine"))
+    more = [make_trial("keras-fit", block, machine=second[0].machine) for block in range(4)]
+    asked = [claim(), claim(name="another", e_pairs=[("keras-fit", "torch-eager")])]
+    found = by_machine(claims.judge(asked, [(claims.SHIPPED, one) for one in (*first, *second, *more)], []))
+
+    assert ["b-machine", "a-machine"] == list(found)
+
+
 def test_a_tally_counts_each_verdict_in_words() -> None:
     """One depends, two depend; a verdict that no claim has is not named."""
     judged = claims.judge(claims.read_claims(claims.SHIPPED), [], [])
