@@ -1,6 +1,7 @@
 """Which tests may run side by side, and on which core each side runs."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,16 @@ SERIAL = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep a worker of pytest-xdist, and all that it starts, to a core of its own.
+    """Let SIGINT be what it is in a terminal; keep a worker of pytest-xdist, and all that it starts, to one core.
 
     A trial pins itself to the last core that it may use (bench.runner.worker_cores): without this the trials of all
     workers would crowd on one core, and the others would stand idle. It is done before any test's module is imported,
     since a pool of threads keeps the cores that it began with.
     """
+    # Who starts the tests in the background may have had it ignored, which every process would inherit. A handler it
+    # does not. (Told to a child by a function between fork and exec, it could deadlock on the threads of a framework.)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput"):
         cores = sorted(os.sched_getaffinity(0))
         number = int(config.workerinput["workerid"].removeprefix("gw"))

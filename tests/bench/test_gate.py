@@ -461,7 +461,6 @@ def test_ctrl_c_ends_the_gate_with_its_work_trees_and_workers(clone: Path, tmp_p
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         wait_for(pid_file)
