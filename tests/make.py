@@ -1,5 +1,6 @@
 """A valid Trial with what a test cares about, and a default for all the rest."""
 
+import gc
 import importlib
 from functools import cache
 from pathlib import Path
@@ -253,6 +254,7 @@ def load_configured(name: str) -> ModuleType:
     if framework not in _configured:
         module.configure(Settings(device="cpu", threads=1))
         _configured.add(framework)
+    gc.freeze()  # what a framework is made of stays: no collection, of which each trial makes several, goes through it
     return module
 
 
