@@ -20,7 +20,9 @@ from bench.publish.parts import Asked
 
 def report(
     results: ResultsOption = Path("results"),
-    readme: Annotated[Path | None, typer.Option(help="The README whose marked table is made anew.")] = None,
+    readme: Annotated[
+        Path | None, typer.Option(help="The README whose marked table is made anew; the one beside the results.")
+    ] = None,
     add: Annotated[
         list[Path] | None, typer.Option(help="A contributed results folder, checked and shown beside.")
     ] = None,
@@ -49,7 +51,7 @@ def report(
         judged = claims.judge(asked, material.trials, material.studies, material.duets)
         out(formats.FORMATS[format_](material.trials, judged, results))
         return
-    place, console = readme or Path("README.md"), Console(file=sys.stdout)
+    place, console = readme or results.parent / "README.md", Console(file=sys.stdout)
     needed = publish.page.missing()
     drawn = draw(
         results,

@@ -30,6 +30,23 @@ def test_a_report_has_its_page(results: Path, tmp_path: Path, capsys: pytest.Cap
     assert f"written: {results / 'index.html'}" in told
 
 
+def test_the_readme_beside_the_results_is_made_anew_and_no_other(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of other results than the project's, the project's own README says nothing."""
+    text = "<!-- table: begin -->\n<!-- table: end -->\n<!-- answer: begin -->\n<!-- answer: end -->\n"
+    project = tmp_path / "project"
+    project.mkdir()
+    for place in (project, tmp_path):
+        (place / "README.md").write_text(text)
+    monkeypatch.chdir(project)
+
+    report(results)
+
+    assert text == (project / "README.md").read_text()
+    assert "No claim has been measured yet" in (tmp_path / "README.md").read_text()
+
+
 def test_a_page_that_was_edited_is_found(results: Path, tmp_path: Path) -> None:
     """As any other generated file."""
     report(results, tmp_path / "none.md")
