@@ -84,6 +84,13 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
+def _data(task: Task, pixels: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Data:
+    """Pixels (n, 28, 28) and labels (n,) -> images (n, 784) in [0, 1] of the task's dtype, labels (n,) int64."""
+    # One correctly rounded division a pixel, the same on every platform; converted on the way, a few at a time.
+    images = np.divide(pixels.reshape(len(pixels), -1), 255, dtype=task.dtype)
+    return Data(images=_frozen(images), labels=_frozen(labels.astype(np.int64)))
+
+
 def load_data(task: Task, folder: Path | None = None) -> Sets:
     """The task's data set. images: (n, 784) in [0, 1] of the task's dtype; labels: (n,) int64. Raises InputError."""
     source = folder or data_folder()
@@ -91,9 +98,7 @@ def load_data(task: Task, folder: Path | None = None) -> Sets:
     def one(prefix: str) -> Data:
         pixels = _decoded(source, f"{prefix}-images-idx3-ubyte")  # (n, 28, 28)
         labels = _decoded(source, f"{prefix}-labels-idx1-ubyte")  # (n,)
-        # One correctly rounded division a pixel, the same on every platform; converted on the way, a few at a time.
-        images = np.divide(pixels.reshape(len(pixels), -1), 255, dtype=task.dtype)  # (n, 784)
-        return Data(images=_frozen(images), labels=_frozen(labels.astype(np.int64)))
+        return _data(task, pixels, labels)
 
     return Sets(train=one("train"), test=one("t10k"))
 
@@ -144,9 +149,7 @@ def training_rows(task: Task, batches: NDArray[np.int64]) -> tuple[Data, NDArray
     """
     rows, places = np.unique(batches, return_inverse=True)
     pixels, labels = _training_set(data_folder())
-    images = np.divide(pixels[rows].reshape(len(rows), -1), 255, dtype=task.dtype)
-    data = Data(images=_frozen(images), labels=_frozen(labels[rows].astype(np.int64)))
-    return data, _frozen(places.reshape(batches.shape).astype(np.int64))
+    return _data(task, pixels[rows], labels[rows]), _frozen(places.reshape(batches.shape).astype(np.int64))
 
 
 def first_batches(task: Task, seed: int, steps: int) -> NDArray[np.int64]:

@@ -43,7 +43,7 @@ def draw(results: Path, added: Sequence[Path], asked: Asked, *, jobs: int | None
     """
     if added:  # to be held against each other, record by record
         whole = material.read(results, added)
-        asked = replace(asked, records=len(whole.trials))
+        asked = replace(asked, records=len(whole.trials) + len(whole.studies) + len(whole.duets))
         return Drawn(
             parts=parts.of_material(whole, asked),
             suites=whole.suites,

@@ -87,16 +87,10 @@ class Place(Facts):
 def _places(drawn: Iterable[Part], judged: Sequence[Judged]) -> list[Place]:
     """Every machine, in the order of `claims.by_machine`; after them any that measured nothing of a claim."""
     verdicts = claims.by_machine(judged)
-    order = list(verdicts)
-    known = [part.facts for part in drawn if part.facts is not None]
-
-    def rank(facts: Facts) -> tuple[int, str]:
-        name = facts.machine.fingerprint
-        return order.index(name) if name in verdicts else len(order), name
-
+    known = {part.facts.machine.fingerprint: part.facts for part in drawn if part.facts is not None}
     places = []
-    for facts in sorted(known, key=rank):
-        seen = verdicts.get(facts.machine.fingerprint, [])
+    for name in [name for name in dict.fromkeys([*verdicts, *sorted(known)]) if name in known]:
+        facts, seen = known[name], verdicts.get(name, [])
         places.append(
             Place(
                 **{field.name: getattr(facts, field.name) for field in fields(facts)},

@@ -13,10 +13,10 @@ from bench import publish, stats, store
 from bench.errors import InputError
 from bench.migrations import migrate
 from bench.record import SCHEMA_VERSION, Certificate, Plan, Suite, Trial, Value, read_value
+from tests.bench.test_record import validator
 from tests.command import ROOT
 
 KEPT = ROOT / "tests" / "records"
-SCHEMAS = ROOT / "bench" / "schema"
 KINDS: dict[str, type[Value]] = {
     "block-*.json": Trial,
     "certificate_*.json": Certificate,
@@ -119,25 +119,21 @@ def test_a_kept_folder_is_reported_like_a_new_one(number: int) -> None:
 def test_a_kept_record_is_what_its_own_schema_says(number: int) -> None:
     """The schema of the number is kept beside the present one, for readers in other languages."""
     for document, pattern in (("trial", "block-*.json"), ("certificate", "certificate_*.json")):
-        schema = json.loads((SCHEMAS / f"{document}-{number}.schema.json").read_text())
-        jsonschema_rs.Draft202012Validator(schema).validate(json.loads(the_one(pattern, number).read_text()))
+        validator(f"{document}-{number}.schema.json").validate(json.loads(the_one(pattern, number).read_text()))
 
 
 @pytest.mark.parametrize("number", sorted(folders()))
 def test_a_migrated_record_is_valid_under_the_present_schema(number: int) -> None:
     """What is read can be written again."""
     for document, kind, pattern in (("trial", Trial, "block-*.json"), ("certificate", Certificate, "certificate_*")):
-        schema = json.loads((SCHEMAS / f"{document}.schema.json").read_text())
         text = read_value(kind, the_one(pattern, number)).to_json()
-        jsonschema_rs.Draft202012Validator(schema).validate(json.loads(text))
+        validator(f"{document}.schema.json").validate(json.loads(text))
 
 
 def test_an_unmigrated_record_is_not_valid_under_the_present_schema() -> None:
     """The check above can fail: the old document is another one."""
-    schema = json.loads((SCHEMAS / "trial.schema.json").read_text())
-
     with pytest.raises(jsonschema_rs.ValidationError):
-        jsonschema_rs.Draft202012Validator(schema).validate(json.loads(the_one("block-*.json").read_text()))
+        validator("trial.schema.json").validate(json.loads(the_one("block-*.json").read_text()))
 
 
 @pytest.mark.parametrize("path", [path for _, kind, path in kept() if kind is Trial], ids=lambda path: path.name)
