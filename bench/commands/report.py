@@ -51,7 +51,7 @@ def report(
         judged = claims.judge(asked, material.trials, material.studies, material.duets)
         out(formats.FORMATS[format_](material.trials, judged, results))
         return
-    place, console = readme or results.parent / "README.md", Console(file=sys.stdout)
+    place, console = readme or _beside(results) / "README.md", Console(file=sys.stdout)
     needed = publish.page.missing()
     drawn = draw(
         results,
@@ -102,6 +102,11 @@ def _same(old: bytes, new: bytes) -> bool:
     """Whether a file is what was made. Pictures go by the SVG that they show: their pixels depend on the processor."""
     source = publish.plots.source_of(new)
     return old == new or (source is not None and publish.plots.source_of(old) == source)
+
+
+def _beside(results: Path) -> Path:
+    """The folder that the results folder lies in, also where that is called by no name of its own: `.`, `..`."""
+    return results / ".." if results.name in ("", "..") else results.parent
 
 
 def _from(readme: Path, results: Path) -> str:

@@ -47,6 +47,26 @@ def test_the_readme_beside_the_results_is_made_anew_and_no_other(
     assert "No claim has been measured yet" in (tmp_path / "README.md").read_text()
 
 
+def test_from_inside_the_results_the_readme_beside_them_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`.` has no parent by name; what is made does not tell where one stood."""
+    results = results_of(tmp_path / "results", "run-0")
+    readme = tmp_path / "README.md"
+    empty = "<!-- table: begin -->\n<!-- table: end -->\n<!-- answer: begin -->\n<!-- answer: end -->\n"
+    readme.write_text(empty)
+    monkeypatch.chdir(tmp_path)
+    report(Path("results"))
+    from_outside = readme.read_text()
+    readme.write_text(empty)
+    monkeypatch.chdir(results)
+
+    report(Path())
+
+    assert "](results/raw/" in from_outside
+    assert from_outside == readme.read_text()
+
+
 def test_a_page_that_was_edited_is_found(results: Path, tmp_path: Path) -> None:
     """As any other generated file."""
     report(results, tmp_path / "none.md")
