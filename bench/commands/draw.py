@@ -8,10 +8,11 @@ import multiprocessing
 import os
 import signal
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from bench import material, store
@@ -36,10 +37,18 @@ class Drawn:
     withdrawn: tuple[Withdrawn, ...]
 
 
-def draw(results: Path, added: Sequence[Path], asked: Asked, *, jobs: int | None = None) -> Drawn:
+def draw(
+    results: Path,
+    added: Sequence[Path],
+    asked: Asked,
+    *,
+    jobs: int | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Drawn:
     """What is drawn of a results folder, and of contributed ones beside it. jobs: processes, as many as pay by default.
 
-    The same for any number of jobs. Raises InputError as `bench.material.read`.
+    The same for any number of jobs. meanwhile: what a caller can do already on the core of the first process that finds
+    no folder left; not called where there is no such process. Raises InputError as `bench.material.read`.
     """
     if added:  # to be held against each other, record by record
         whole = material.read(results, added)
@@ -59,7 +68,7 @@ def draw(results: Path, added: Sequence[Path], asked: Asked, *, jobs: int | None
     folders = [(name,) for name in sorted(names, key=lambda name: -counts[name])]
     asked = replace(asked, records=sum(counts.values()))
     processes = _processes(jobs, len(folders), asked.records)
-    found = _drawn(results, folders, gone, asked, processes)
+    found = _drawn(results, folders, gone, asked, processes, meanwhile)
     if twice := _of_one_machine(found):
         rest = [one for one in folders if not any(set(one) <= set(many) for many in twice)]
         found = {one: found[one] for one in rest} | _drawn(results, twice, gone, asked, processes)
@@ -88,15 +97,23 @@ def _of_one_machine(found: dict[Folders, list[Part]]) -> list[Folders]:
 
 
 def _drawn(
-    results: Path, folders: Sequence[Folders], gone: Collection[Path], asked: Asked, processes: int
+    results: Path,
+    folders: Sequence[Folders],
+    gone: Collection[Path],
+    asked: Asked,
+    processes: int,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> dict[Folders, list[Part]]:
     if processes <= 1:
         return {names: _of_folders(results, names, gone, asked) for names in folders}
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads of NumPy's BLAS, but not their locks
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(os.getpid(),))
     try:
-        waiting = [(names, pool.submit(_of_folders, results, names, gone, asked)) for names in folders]
-        found = {names: future.result() for names, future in waiting}
+        waiting = {names: pool.submit(_of_folders, results, names, gone, asked) for names in folders}
+        for _ in islice(as_completed(waiting.values()), len(waiting) - processes + 1):
+            pass  # until a process has none left; what any of them raised is raised below, in order of the folders
+        meanwhile()
+        found = {names: future.result() for names, future in waiting.items()}
         pool.shutdown()
         return found
     except BrokenProcessPool:

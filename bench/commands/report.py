@@ -65,6 +65,7 @@ def report(
             look=publish.terminal.look_of(console),
         ),
         jobs=jobs,
+        meanwhile=publish.page.prepare if not needed else lambda: None,
     )
     judged = publish.parts.judged_of(asked, drawn.parts)
     section, plots, shown = for_report(results)

@@ -40,6 +40,12 @@ def missing() -> list[str]:
     return [name for name, module in _NEEDS.items() if importlib.util.find_spec(module) is None]
 
 
+def prepare() -> None:
+    """Do already what no record has a say in and what takes seconds. Needs what `missing` names."""
+    _tables_script()
+    _plots_script()
+
+
 def files(
     drawn: Sequence[Part],
     results: Path,

@@ -47,6 +47,17 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
     assert one == three
 
 
+@pytest.mark.parametrize(("jobs", "times"), [(1, 0), (2, 1), (3, 1)])
+def test_the_first_idle_core_is_used_once_and_one_that_reads_is_not(tmp_path: Path, jobs: int, times: int) -> None:
+    """One process alone has no time to spare; of several one is idle before the last has read its folder."""
+    results, called = many(tmp_path, "box-a", "box-b", "box-c"), []
+
+    parts = draw.draw(results, [], asked(results), jobs=jobs, meanwhile=lambda: called.append(jobs)).parts
+
+    assert 3 == len(parts)
+    assert [jobs] * times == called
+
+
 @pytest.mark.slow
 def test_a_report_has_the_same_bytes_for_any_number_of_processes(tmp_path: Path) -> None:
     """Every file, and what is printed."""
