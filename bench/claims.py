@@ -32,7 +32,7 @@ from bench.distributions import f_quantile
 from bench.duets import Contest, Played, contests
 from bench.equivalence import MARGIN, equivalence
 from bench.errors import InputError
-from bench.measures import DUET, Conditions, Point, chosen_run, median_of, points
+from bench.measures import DUET, Conditions, Point, Points, chosen_run, median_of
 from bench.record import Machine, Trial, Value, read_toml
 from bench.stats import CONFIDENCE, blocks_to_decide, estimate, half_width
 from bench.studying import Studied
@@ -231,14 +231,14 @@ class Seen:
     """
 
     def __init__(self, trials: Sequence[Record], studies: Sequence[Studied], contests_: Sequence[Contest] = ()) -> None:
-        self._trials, self._studies, self._contests = trials, studies, contests_
+        self._points = Points(trials, studies, contests_)
         self._of: dict[str, Grouped] = {}
 
     def of(self, measure: str) -> "Grouped":
         """The points of a measure. Raises InputError on an unknown one."""
         if measure not in self._of:
             groups: dict[Conditions, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
-            for point in points(measure, self._trials, self._studies, self._contests):
+            for point in self._points.of(measure):
                 if not point.environment:
                     groups[point.conditions][point.subject].append(point)
             self._of[measure] = groups

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bench.attribution import seconds_per_step
 from bench.duet import SideName
@@ -50,7 +50,8 @@ class Point(NamedTuple):
     """One process, or the two of a duet's reference. value: None where it has no such figure; why: the reason.
 
     seed: of the training. unit: empty where the process has no such figure and so does not tell. A tuple, as each of
-    100,000 records makes nine: it is made in a third of a frozen dataclass's time.
+    100,000 records makes nine: it is made in a third of a frozen dataclass's time. All but the last three fields are
+    the same for every measure of a record.
     """
 
     subject: str
@@ -62,13 +63,17 @@ class Point(NamedTuple):
     run: str
     block: int
     seed: int
-    value: float | None
-    unit: str
-    why: str | None
     path: Path
     started_utc: str
     versions: Mapping[str, str]
     of_machine: Machine
+    value: float | None
+    unit: str
+    why: str | None
+
+
+# The fields of a Point that its measure has no say in.
+_Common = tuple[str, str, str, str, str, Conditions, str, int, int, Path, str, Mapping[str, str], Machine]
 
 
 def seconds_to_accuracy(trial: Trial, asked: float = ACCURACY_ASKED) -> float | None:
@@ -149,74 +154,89 @@ TRIAL_MEASURES: dict[str, TrialMeasure] = {
 }
 
 
-def points(
-    measure: str,
-    trials: Iterable[tuple[Path, Trial]],
-    studies: Iterable[tuple[Path, StudyRecord]],
-    contests: Iterable[Contest] = (),
-) -> list[Point]:
-    """Every point of a measure: a name of TRIAL_MEASURES, study/reading, or duet/samples_per_second.
+class Points:
+    """Points of trials, studies and duets, measure by measure; what a record's points have in common is made once."""
 
-    Raises InputError on any other name.
+    def __init__(
+        self,
+        trials: Iterable[tuple[Path, Trial]],
+        studies: Iterable[tuple[Path, StudyRecord]],
+        contests: Iterable[Contest] = (),
+    ) -> None:
+        self._studies, self._contests = list(studies), list(contests)
+        self._known: _Known = {}
+        self._tried = [
+            (trial, counts(trial), self._of_trial(path, trial))
+            for path, trial in trials
+            if trial.status not in ("refused", "lost")
+        ]
 
-    Trials that do not count give none, but to "failed", which is about all that were tried, not refused, and not lost.
-    """
-    known: _Known = {}
-    if "/" in measure:
-        study, _, reading = measure.partition("/")
-        if study == DUET:
-            if reading != "samples_per_second":
-                raise InputError(f"measure {measure!r}: duets measure {DUET}/samples_per_second alone")
-            return [point for contest in contests for point in _of_contest(contest, known)]
-        return [_of_study(path, record, reading, known) for path, record in studies if record.study == study]
-    if measure not in TRIAL_MEASURES:
-        raise InputError(
-            f"measure {measure!r}: no such measure; take STUDY/READING, {DUET}/samples_per_second or one of "
-            f"{', '.join(TRIAL_MEASURES)}"
+    def of(self, measure: str) -> list[Point]:
+        """Every point of a measure: a name of TRIAL_MEASURES, study/reading, or duet/samples_per_second.
+
+        Trials that do not count give none, but to "failed", which is about all that were tried, not refused, and not
+        lost. Raises InputError on any other name.
+        """
+        if "/" in measure:
+            study, _, reading = measure.partition("/")
+            if study == DUET:
+                if reading != "samples_per_second":
+                    raise InputError(f"measure {measure!r}: duets measure {DUET}/samples_per_second alone")
+                return [point for contest in self._contests for point in _of_contest(contest, self._known)]
+            return [self._of_study(path, record, reading) for path, record in self._studies if record.study == study]
+        if measure not in TRIAL_MEASURES:
+            raise InputError(
+                f"measure {measure!r}: no such measure; take STUDY/READING, {DUET}/samples_per_second or one of "
+                f"{', '.join(TRIAL_MEASURES)}"
+            )
+        wanted, all_tried = TRIAL_MEASURES[measure], measure == "failed"
+        found = []
+        for trial, counted, common in self._tried:
+            if counted or all_tried:
+                value = wanted.of(trial)
+                found.append(Point(*common, value, wanted.unit, wanted.none if value is None else None))
+        return found
+
+    def _of_trial(self, path: Path, trial: Trial) -> _Common:
+        return _common(
+            trial.case,
+            _conditions(
+                trial.case, trial.task, trial.machine, self._known, study="", shared=trial.conditions.cores_shared
+            ),
+            run=trial.placement.run,
+            block=trial.placement.block,
+            seed=trial.training_seed,
+            path=path,
+            started_utc=trial.started_utc,
+            versions=trial.versions.packages if trial.versions else {},
+            of_machine=trial.machine,
         )
-    wanted = TRIAL_MEASURES[measure]
-    return [
-        _of_trial(path, trial, wanted, known)
-        for path, trial in trials
-        if (trial.status not in ("refused", "lost") if measure == "failed" else counts(trial))
-    ]
+
+    def _of_study(self, path: Path, record: StudyRecord, name: str) -> Point:
+        found = next((reading for reading in record.readings if reading.name == name), None)
+        value = found.value if found is not None and record.status == "ok" else None
+        why = found.reason if found is not None else f"the study has no reading {name}"
+        common = _common(
+            record.case,
+            _conditions(record.case, record.task, record.machine, self._known, study=record.study),
+            run=record.run,
+            block=record.block,
+            seed=record.training_seed,
+            path=path,
+            started_utc=record.started_utc,
+            versions=record.versions.packages if record.versions else {},
+            of_machine=record.machine,
+        )
+        return Point(
+            *common,
+            value=value,
+            unit=found.unit if found is not None else "",
+            why=f"{record.status}: {record.reason}" if record.status != "ok" else why,
+        )
 
 
 # Conditions by the case, task and machine that they are of: of thousands of trials, few are different (bench/brief.py).
-_Known = dict[tuple[int, int, int, bool], Conditions]
-
-
-def _of_trial(path: Path, trial: Trial, measure: TrialMeasure, known: _Known) -> Point:
-    value = measure.of(trial)
-    why = None if value is not None else measure.none
-    placement = trial.placement
-    return _of_record(
-        path, trial, known, run=placement.run, block=placement.block, study="", value=value, unit=measure.unit, why=why
-    )
-
-
-def _of_study(path: Path, record: StudyRecord, name: str, known: _Known) -> Point:
-    found = next((reading for reading in record.readings if reading.name == name), None)
-    value = found.value if found is not None and record.status == "ok" else None
-    why = found.reason if found is not None else f"the study has no reading {name}"
-    why = f"{record.status}: {record.reason}" if record.status != "ok" else why
-    unit = found.unit if found is not None else ""
-    run, block = record.run, record.block
-    return _of_record(path, record, known, run=run, block=block, study=record.study, value=value, unit=unit, why=why)
-
-
-def _of_record(path: Path, record: Trial | StudyRecord, known: _Known, *, study: str, **figure: Any) -> Point:
-    shared = isinstance(record, Trial) and record.conditions.cores_shared
-    return _point(
-        record.case,
-        _conditions(record.case, record.task, record.machine, known, study=study, shared=shared),
-        seed=record.training_seed,
-        path=path,
-        started_utc=record.started_utc,
-        versions=record.versions.packages if record.versions else {},
-        of_machine=record.machine,
-        **figure,
-    )
+_Known = dict[tuple[int, int, int, str, bool], Conditions]
 
 
 def _of_contest(contest: Contest, known: _Known) -> Iterable[Point]:
@@ -232,40 +252,42 @@ def _of_contest(contest: Contest, known: _Known) -> Iterable[Point]:
         sides: tuple[tuple[Case, SideName, float], ...]
         sides = (record.subject, "head", subject), (record.reference, "base", reference)
         for case, side, value in sides:
-            yield _point(
+            common = _common(
                 case,
                 conditions,
                 run=run,
                 block=record.block,
                 seed=record.duet.seed,
-                value=None if contest.unfit else value,
-                unit="samples/s",
-                why=contest.unfit,
                 path=path,
                 started_utc=record.duet.started_utc,
                 versions=record.duet.packages.get(side, {}),
                 of_machine=record.machine,
             )
+            yield Point(*common, value=None if contest.unfit else value, unit="samples/s", why=contest.unfit)
 
 
-def _point(case: Case, conditions: Conditions, **rest: Any) -> Point:
-    """A point of a case. rest: the fields that are not the case's."""
-    return Point(
-        subject=case.entry,
-        framework=case.framework,
-        mode=case.mode,
-        tier=case.tier,
-        environment=case.environment,
-        conditions=conditions,
-        **rest,
-    )
+def _common(
+    case: Case,
+    conditions: Conditions,
+    *,
+    run: str,
+    block: int,
+    seed: int,
+    path: Path,
+    started_utc: str,
+    versions: Mapping[str, str],
+    of_machine: Machine,
+) -> _Common:
+    """The fields of a Point in their order, as far as they are those of a case or a record."""
+    of_case = case.entry, case.framework, case.mode, case.tier, case.environment
+    return *of_case, conditions, run, block, seed, path, started_utc, versions, of_machine
 
 
 def _conditions(
     case: Case, task: Task, machine: Machine, known: _Known, *, study: str, shared: bool = False
 ) -> Conditions:
-    """The same object for the same case, task and machine. known: all of one study, and alive as the records are."""
-    key = id(case), id(task), id(machine), shared
+    """The same object for the same case, task and machine. known: of records that live as long as it does."""
+    key = id(case), id(task), id(machine), study, shared
     if key not in known:
         known[key] = Conditions(
             machine=machine.fingerprint,

@@ -134,13 +134,8 @@ def _begin(parent_pid: int) -> None:
 
 
 def _of_folders(results: Path, names: Folders, gone: Collection[Path], asked: Asked) -> list[Part]:
-    gc.disable()  # no record is part of a cycle, and looking for some among so many takes longer than reading them
+    gc.disable()  # no record is part of a cycle, and looking for some among so many takes a tenth of the time
     try:
-        read = material.read_machines(results, names, gone)
-        gc.freeze()
+        return [parts.of_machine(one, asked) for one in material.read_machines(results, names, gone)]
     finally:
         gc.enable()
-    try:
-        return [parts.of_machine(one, asked) for one in read]
-    finally:
-        gc.unfreeze()

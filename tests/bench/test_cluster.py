@@ -18,7 +18,7 @@ from bench import cluster, runner, store
 from bench.cluster import FILE, Executor, Slurm, is_part, minutes_of, missing
 from bench.errors import InputError
 from bench.estimate import Estimator
-from bench.measures import points
+from bench.measures import Points
 from bench.node import jobs_folder
 from bench.plan import block_order, cases
 from bench.record import Case, Certificate, Plan, Trial, read_value
@@ -114,7 +114,7 @@ def test_a_lost_trial_is_not_held_against_its_entry(tmp_path: Path) -> None:
     estimator.learn(lost)
 
     assert guessed == estimator.seconds(lost.case, lost.task)
-    assert [0.0] == [point.value for point in points("failed", [(Path(), lost), (Path(), make_trial())], [])]
+    assert [0.0] == [point.value for point in Points([(Path(), lost), (Path(), make_trial())], []).of("failed")]
 
 
 def test_nodes_of_one_kind_share_a_folder_and_its_plan(tmp_path: Path) -> None:
