@@ -30,6 +30,7 @@ from bench.commands.common import (
     ROOT,
     JsonOption,
     ResultsOption,
+    bytes_of,
     check_at_least,
     check_begun_here,
     check_time_limit,
@@ -235,7 +236,7 @@ def _new_plan(
             "target": width,
             "against": reference,
             "time_limit_seconds": time_limit or chosen.time_limit_seconds,
-            "memory_limit_bytes": _bytes(memory_limit),
+            "memory_limit_bytes": bytes_of(memory_limit),
             "created_utc": now.isoformat(timespec="seconds"),
             "machine_fingerprint": read_machine().fingerprint,
             "source": read_source(ROOT),
@@ -261,21 +262,6 @@ def _share(text: str | None) -> float | None:
     if not 0 < value < 1:
         raise InputError(f"--precision {text!r}: is no half-width of a ratio; write 1% or 0.01")
     return value
-
-
-def _bytes(text: str | None) -> int | None:
-    """'4GiB', '512MiB' or plain bytes."""
-    if text is None:
-        return None
-    units = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "": 1}
-    number = text.rstrip("KMGiB")
-    try:
-        size = int(float(number) * units[text[len(number) :].strip()])
-    except (ValueError, KeyError, OverflowError):
-        raise InputError(f"--memory-limit {text!r}: is no size; write 4GiB or 512MiB") from None
-    if size < 64 << 20:
-        raise InputError(f"--memory-limit {text!r}: must be at least 64MiB, Python itself needs that")
-    return size
 
 
 _WHAT = (

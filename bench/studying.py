@@ -50,6 +50,7 @@ class StudyPlan(Value):
     subjects: list[str]  # empty: all
     threads: Annotated[int, Field(ge=1)]
     time_limit_seconds: Seconds | None  # null: each study's own
+    memory_limit_bytes: Bytes | None = None  # of a worker's address space
     created_utc: str
     machine_fingerprint: str
     source: Source
@@ -140,7 +141,7 @@ def run_study(plan: StudyPlan, one: Asked, *, where: Where) -> StudyRecord:
             seed=task.seed + block,
             device="cpu",
             threads=plan.threads,
-            bounds=Bounds(time_limit_seconds=limit),
+            bounds=Bounds(time_limit_seconds=limit, memory_limit_bytes=plan.memory_limit_bytes),
             where=where,
         )
         stderr, seconds = finished.stderr, finished.seconds
@@ -165,6 +166,7 @@ def run_study(plan: StudyPlan, one: Asked, *, where: Where) -> StudyRecord:
         cores=worker_cores(plan.threads),
         load_before=load,
         time_limit_seconds=limit,
+        memory_limit_bytes=plan.memory_limit_bytes,
         started_utc=started_utc,
         worker_seconds=seconds,
         stderr_tail=stderr if stderr and status in FAILURES else None,

@@ -29,6 +29,21 @@ def check_time_limit(value: float | None) -> None:
         raise InputError(f"--time-limit {value}: must be a number of seconds above 0")
 
 
+def bytes_of(text: str | None) -> int | None:
+    """The bytes of a --memory-limit: '4GiB', '512MiB' or plain bytes. Raises InputError."""
+    if text is None:
+        return None
+    units = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "": 1}
+    number = text.rstrip("KMGiB")
+    try:
+        size = int(float(number) * units[text[len(number) :].strip()])
+    except (ValueError, KeyError, OverflowError):
+        raise InputError(f"--memory-limit {text!r}: is no size; write 4GiB or 512MiB") from None
+    if size < 64 << 20:
+        raise InputError(f"--memory-limit {text!r}: must be at least 64MiB, Python itself needs that")
+    return size
+
+
 def check_begun_here(folder: Path, plan: Plan | StudyPlan, *, machine: str, source: str) -> None:
     """Raise InputError where the run of a folder was begun on another machine or with other code: runs mix none."""
     if plan.machine_fingerprint != machine:

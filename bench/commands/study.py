@@ -14,6 +14,7 @@ from bench.commands.common import (
     ROOT,
     JsonOption,
     ResultsOption,
+    bytes_of,
     check_at_least,
     check_begun_here,
     check_time_limit,
@@ -40,6 +41,7 @@ def study_(
     threads: Annotated[int, typer.Option(help="Threads and cores of a worker.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Of the random order.")] = None,
     time_limit: Annotated[float | None, typer.Option(help="Seconds that a process may take.")] = None,
+    memory_limit: Annotated[str | None, typer.Option(help="Address space of a process, such as 8GiB.")] = None,
     results: ResultsOption = Path("results"),
     resume: Annotated[bool, typer.Option("--resume", help="Run what is missing of the newest unfinished run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be run.")] = False,
@@ -52,7 +54,7 @@ def study_(
         check_begun_here(folder, plan, machine=machine.fingerprint, source=source.sha256)
     else:
         folder = None
-        plan = _plan(study, entry, blocks, threads, seed, time_limit, machine.fingerprint, source)
+        plan = _plan(study, entry, blocks, threads, seed, time_limit, memory_limit, machine.fingerprint, source)
     todo = studying.missing(plan, folder) if folder else list(studying.asked(plan))
     if dry_run:
         for block, _, what, subject, task in todo:
@@ -87,6 +89,7 @@ def _plan(
     threads: int,
     seed: int | None,
     time_limit: float | None,
+    memory_limit: str | None,
     machine: str,
     source: Source,
 ) -> StudyPlan:
@@ -110,6 +113,7 @@ def _plan(
         subjects=list(dict.fromkeys(subjects or [])),
         threads=threads,
         time_limit_seconds=time_limit,
+        memory_limit_bytes=bytes_of(memory_limit),
         created_utc=now.isoformat(timespec="seconds"),
         machine_fingerprint=machine,
         source=source,

@@ -81,6 +81,18 @@ def test_a_process_that_takes_too_long_is_a_record_and_exit_3(tmp_path: Path) ->
     assert "limit of 0.5 s" in (record.reason or "")
 
 
+def test_a_process_that_wants_too_much_memory_is_a_record_and_exit_3(tmp_path: Path) -> None:
+    """With the limit that it ran under; whether the loader or the allocator is the first to give up decides how."""
+    done = bench(*ONE, "--memory-limit", "200MiB", "--results", tmp_path)
+    ((_, record),) = read_studies(tmp_path)
+
+    assert done.returncode == 3
+    assert record.status in ("failed", "crashed", "out-of-memory")
+    assert record.readings == []
+    assert record.reason
+    assert record.memory_limit_bytes == 200 << 20
+
+
 def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
     """It prints a line for each process."""
     done = bench(*ONE, "--dry-run", "--results", tmp_path)
@@ -97,6 +109,7 @@ def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
         (("repeat", "--threads", -1), "--threads -1: must be at least 1"),
         (("repeat", "--blocks", 0), "--blocks 0: must be at least 1"),
         (("repeat", "--seed", -1), "--seed -1: must be at least 0"),
+        (("repeat", "--memory-limit", "1MiB"), "--memory-limit '1MiB': must be at least 64MiB"),
         (("repeat", "--time-limit", "nan"), "--time-limit nan: must be a number of seconds above 0"),
     ],
 )
