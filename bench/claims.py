@@ -172,6 +172,7 @@ class Observation:
 class Judged:
     """A claim on one machine. where: the conditions, of a verdict that depends. why: in a sentence.
 
+    machine: whose records speak of it, also where they have no figure; None where no record does.
     expired: packages that have reached the version from which on the verdict is not to be relied on.
     """
 
@@ -656,7 +657,7 @@ def _unmeasured(claim: Claim) -> Judged:
 
 
 def unmeasured(claim: Claim, why: str) -> Judged:
-    """The verdict of a claim that nothing was measured of, and why not."""
+    """The verdict of a claim that no record speaks of, and why not."""
     return Judged(
         claim=claim,
         machine=None,
@@ -689,9 +690,8 @@ def _judged(claim: Claim, observations: Sequence[Observation], used: Sequence[Po
     )
     n = len(holding) + len(failing) + len(open_)  # without a figure nothing can agree or disagree
     if n == 0:
-        return replace(
-            _unmeasured(claim), why=claim.unmeasured or "; ".join(sorted({o.reason for o in observations if o.reason}))
-        )
+        why = claim.unmeasured or "; ".join(sorted({o.reason for o in observations if o.reason}))
+        return replace(unmeasured(claim, why), machine=used[-1].of_machine)
     enough = math.ceil(claim.agree * n - 1e-9)
     where = ""
     verdict: ClaimVerdict

@@ -3,6 +3,7 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -62,21 +63,41 @@ def by_machine(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
     of_claim: dict[str, list[Judged]] = defaultdict(list)
     for one in judged:
         of_claim[one.claim.name].append(one)
-    measured = Counter(m.fingerprint for of in of_claim.values() for one in of if (m := one.machine) is not None)
+    measured: Counter[str] = Counter()
+    for one in (one for of in of_claim.values() for one in of):
+        if one.machine is not None:
+            measured[one.machine.fingerprint] += _is_measured(one)
     if not measured:
         return {"": [one for of in of_claim.values() for one in of]}
     machines = sorted(measured, key=lambda fingerprint: (-measured[fingerprint], fingerprint))
     return {fingerprint: [_on(fingerprint, of) for of in of_claim.values()] for fingerprint in machines}
 
 
+def measured_nowhere(judged: Iterable[Judged]) -> list[Judged]:
+    """Of each claim that no machine has a figure of, its first verdict, with every reason."""
+    of_claim: dict[str, list[Judged]] = defaultdict(list)
+    for one in judged:
+        of_claim[one.claim.name].append(one)
+    return [
+        replace(of[0], why="; ".join(dict.fromkeys(one.why for one in of)))
+        for of in of_claim.values()
+        if not any(map(_is_measured, of))
+    ]
+
+
+def _is_measured(one: Judged) -> bool:
+    return one.verdict != "not measured here"
+
+
 def _on(fingerprint: str, of: Sequence[Judged]) -> Judged:
     """A claim's verdict on a machine: its own, or that it was not measured there, with the reason. of: on all."""
-    names = []
     for one in of:
-        if one.machine is None or one.machine.fingerprint == fingerprint:
+        if one.machine is None or one.machine.fingerprint == fingerprint:  # without a machine it is the only one
             return one
-        names.append(one.machine.name)
-    return unmeasured(of[0].claim, f"only {' and '.join(names)} {'has' if len(names) == 1 else 'have'} records of it")
+    names = [one.machine.name for one in of if one.machine is not None and _is_measured(one)]
+    if not names:
+        return unmeasured(of[0].claim, f"no machine has a figure of it: {of[0].why}")
+    return unmeasured(of[0].claim, f"measured on {' and '.join(names)} alone")
 
 
 def tally(judged: Sequence[Judged]) -> str:

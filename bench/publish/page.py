@@ -171,6 +171,11 @@ def _rule(claim: Claim) -> list[str]:
     return [*lines, f"{share} must agree"]
 
 
+def _card(one: Judged) -> str:
+    """The name of the place in the page where a verdict stands."""
+    return f"claim-{one.claim.name}" + (f"-{one.machine.fingerprint}" if one.machine is not None else "")
+
+
 def _commands(sections: Iterable[OfSection], lists: Iterable[Lists]) -> list[str]:
     """What makes the records anew: each table that is shown, and the studies of each run."""
     commands = [one.page.command for one in sections if one.page is not None and one.page.command is not None]
@@ -228,7 +233,7 @@ def _page(
                 listings.failures(line for one in lists for line in one.failures),
                 listings.disturbed(line for one in lists for line in one.disturbed),
             ],
-            unmeasured=[one for one in judged if one.machine is None],
+            unmeasured=claims.measured_nowhere(judged),
             withdrawn=[(one.entry, listings.record_links(one.paths, results)) for one in withdrawn],
             runs=listings.all_runs(one.runs for one in lists),
             one_by_one=all(one.one_by_one for one in lists),
@@ -240,6 +245,7 @@ def _page(
             where_text=where_text,
             machine_facts=markdown.machine_facts,
             rule=_rule,
+            card=_card,
             software=_software(),
         )
     )

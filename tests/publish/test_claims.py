@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
+
 from bench import claims
-from bench.publish.claims import answer, by_machine, tally
+from bench.publish.claims import answer, by_machine, measured_nowhere, tally
 from bench.record import Trial
 from tests.bench.test_claims import claim
 from tests.make import make_machine, make_trial
@@ -39,8 +41,40 @@ def test_each_machine_has_every_claim() -> None:
     told = {fingerprint: [(one.claim.name, one.why) for one in of] for fingerprint, of in found.items()}
 
     assert ["machine-1", "machine-2"] == list(told)
-    assert [("a-claim", "holds in 1 of 1"), ("another", "only second has records of it")] == told["machine-1"]
-    assert ("a-claim", "only first has records of it") == told["machine-2"][0]
+    assert [("a-claim", "holds in 1 of 1"), ("another", "measured on second alone")] == told["machine-1"]
+    assert ("a-claim", "measured on first alone") == told["machine-2"][0]
+
+
+def telling_energy(trial: Trial) -> Trial:
+    """The same trial on a machine that reads its energy."""
+    document = trial.model_dump(mode="json")
+    for epoch in document["measurements"]["epochs"]:
+        epoch["surroundings"]["energy_joules"] = 5.0 * epoch["window_seconds"]
+    return Trial.model_validate(document)
+
+
+@pytest.mark.parametrize(("without", "other"), [("a-machine", "b-machine"), ("b-machine", "a-machine")])
+def test_a_machine_without_a_figure_hides_no_verdict_of_another(without: str, other: str) -> None:
+    """It says why it has none, wherever it stands in the order of fingerprints; the other keeps its verdict."""
+    neither = trials(name="none", fingerprint=without)
+    some = [telling_energy(one) for one in trials(name="some", fingerprint=other)]
+    asked = [claim(e_measure="joules_per_sample", e_better="less")]
+
+    found = by_machine(claims.judge(asked, [(claims.SHIPPED, one) for one in (*neither, *some)], []))
+
+    assert [other, without] == list(found)
+    assert ["supported"] == [one.verdict for one in found[other]]
+    assert ["the machine does not tell its energy"] == [one.why for one in found[without]]
+
+
+def test_a_claim_that_no_machine_has_a_figure_of_is_listed_once() -> None:
+    """With every reason; one that some machine measured is not in the list."""
+    records = [*trials(name="first", fingerprint="machine-1"), *trials(name="second", fingerprint="machine-2")]
+    asked = [claim(e_measure="joules_per_sample"), claim(name="speed")]
+
+    found = measured_nowhere(claims.judge(asked, [(claims.SHIPPED, one) for one in records], []))
+
+    assert [("a-claim", "the machine does not tell its energy")] == [(one.claim.name, one.why) for one in found]
 
 
 def test_the_machine_that_measured_the_most_claims_comes_first() -> None:
