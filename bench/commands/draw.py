@@ -110,9 +110,9 @@ def _drawn(
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(os.getpid(),))
     try:
         waiting = {names: pool.submit(_of_folders, results, names, gone, asked) for names in folders}
-        for _ in islice(as_completed(waiting.values()), len(waiting) - processes + 1):
-            pass  # until a process has none left; what any of them raised is raised below, in order of the folders
-        meanwhile()
+        until_one_idles = islice(as_completed(waiting.values()), len(waiting) - processes + 1)
+        if all(future.exception() is None for future in until_one_idles):  # else the error is all there will be
+            meanwhile()
         found = {names: future.result() for names, future in waiting.items()}
         pool.shutdown()
         return found

@@ -36,6 +36,11 @@ def asked(results: Path) -> Asked:
     return Asked(results=results, project=Path(), claims=tuple(read_claims()), page=True, printed=True)
 
 
+def asked_of_tables(results: Path) -> Asked:
+    """What is drawn in a moment, where what is drawn is no matter: no page, whose charts take each process seconds."""
+    return Asked(results=results, project=Path())
+
+
 def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
     """Neither what is drawn of a machine nor the order; a withdrawn record is out in each process."""
     results = many(tmp_path, "box-a", "box-b", "box-c")
@@ -47,15 +52,27 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
     assert one == three
 
 
-@pytest.mark.parametrize(("jobs", "times"), [(1, 0), (2, 1), (3, 1)])
+@pytest.mark.parametrize(("jobs", "times"), [(1, 0), (2, 1)])
 def test_the_first_idle_core_is_used_once_and_one_that_reads_is_not(tmp_path: Path, jobs: int, times: int) -> None:
     """One process alone has no time to spare; of several one is idle before the last has read its folder."""
     results, called = many(tmp_path, "box-a", "box-b", "box-c"), []
 
-    parts = draw.draw(results, [], asked(results), jobs=jobs, meanwhile=lambda: called.append(jobs)).parts
+    parts = draw.draw(results, [], asked_of_tables(results), jobs=jobs, meanwhile=lambda: called.append(jobs)).parts
 
     assert 3 == len(parts)
     assert [jobs] * times == called
+
+
+def test_nothing_is_prepared_for_a_report_that_there_will_not_be(tmp_path: Path) -> None:
+    """The error comes at once."""
+    results, called = many(tmp_path, "box-a", "box-b"), []
+    for certificate in store.raw_folder(results).rglob("certificate_*.json"):
+        certificate.unlink()
+
+    with pytest.raises(InputError, match="cannot be read"):
+        draw.draw(results, [], asked_of_tables(results), jobs=2, meanwhile=lambda: called.append(2))
+
+    assert [] == called
 
 
 @pytest.mark.slow
@@ -84,7 +101,7 @@ def test_a_machine_under_two_names_is_one_machine(tmp_path: Path) -> None:
     (raw / "testbox" / "run-b").rename(raw / "renamed" / "run-b")
     results_of(tmp_path, "run-c", on=machine("other", cpu_model="Another"))
 
-    parts = [draw.draw(results, [], asked(results), jobs=jobs).parts for jobs in (1, 2)]
+    parts = [draw.draw(results, [], asked_of_tables(results), jobs=jobs).parts for jobs in (1, 2)]
 
     assert [2, 4] == sorted(part.records for part in parts[0])
     assert parts[0] == parts[1]
@@ -110,7 +127,7 @@ def test_a_lost_certificate_is_found_in_any_process(tmp_path: Path, jobs: int) -
     next((store.raw_folder(results) / "2026-01-02" / "box-b").rglob("certificate_*.json")).unlink()
 
     with pytest.raises(InputError, match=r"certificate_.*: cannot be read"):
-        draw.draw(results, [], asked(results), jobs=jobs)
+        draw.draw(results, [], asked_of_tables(results), jobs=jobs)
 
 
 def test_without_a_record_it_is_one_line(tmp_path: Path) -> None:
