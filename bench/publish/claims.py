@@ -60,29 +60,32 @@ def by_machine(judged: Iterable[Judged]) -> dict[str, list[Judged]]:
 
     The machine that measured the most claims comes first: it answers most.
     """
-    of_claim: dict[str, list[Judged]] = defaultdict(list)
-    for one in judged:
-        of_claim[one.claim.name].append(one)
+    of_claim = _of_claims(judged)
     measured: Counter[str] = Counter()
-    for one in (one for of in of_claim.values() for one in of):
+    for one in (one for of in of_claim for one in of):
         if one.machine is not None:
             measured[one.machine.fingerprint] += _is_measured(one)
     if not measured:
-        return {"": [one for of in of_claim.values() for one in of]}
+        return {"": [one for of in of_claim for one in of]}
     machines = sorted(measured, key=lambda fingerprint: (-measured[fingerprint], fingerprint))
-    return {fingerprint: [_on(fingerprint, of) for of in of_claim.values()] for fingerprint in machines}
+    return {fingerprint: [_on(fingerprint, of) for of in of_claim] for fingerprint in machines}
 
 
 def measured_nowhere(judged: Iterable[Judged]) -> list[Judged]:
     """Of each claim that no machine has a figure of, its first verdict, with every reason."""
+    return [
+        replace(of[0], why="; ".join(dict.fromkeys(one.why for one in of)))
+        for of in _of_claims(judged)
+        if not any(map(_is_measured, of))
+    ]
+
+
+def _of_claims(judged: Iterable[Judged]) -> list[list[Judged]]:
+    """The verdicts of each claim, on all machines, in order of the claims."""
     of_claim: dict[str, list[Judged]] = defaultdict(list)
     for one in judged:
         of_claim[one.claim.name].append(one)
-    return [
-        replace(of[0], why="; ".join(dict.fromkeys(one.why for one in of)))
-        for of in of_claim.values()
-        if not any(map(_is_measured, of))
-    ]
+    return list(of_claim.values())
 
 
 def _is_measured(one: Judged) -> bool:
