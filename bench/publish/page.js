@@ -67,10 +67,18 @@ open.addEventListener("click", () => {
   open.textContent = closed ? "Close all" : "Open all";
 });
 
-// A link into something that is closed opens it.
+// A link into something that is closed opens it, and what a choice had put away is shown again.
+const showAll = (select) => {
+  select.value = "";
+  select.dispatchEvent(new Event("change"));
+};
 const reveal = () => {
   const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  for (let at = target; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+  for (let at = target; at; at = at.parentElement) {
+    if (at.tagName === "DETAILS") at.open = true;
+    if (at.hidden) showAll(machine);
+    if (at.classList.contains("out")) showAll(verdict);
+  }
   if (target) target.scrollIntoView();
 };
 addEventListener("hashchange", reveal);

@@ -249,6 +249,21 @@ def test_a_link_to_a_closed_card_opens_it(shown: Watched) -> None:
     expect(shown.page.locator(".card[open]")).to_have_count(1)
 
 
+def test_a_link_to_what_a_choice_has_put_away_shows_it_again(shown: Watched) -> None:
+    """A card of the other machine, and of another verdict."""
+    link = shown.page.locator("#unmeasured a").first
+    card = shown.page.locator(f"[id='{(link.get_attribute('href') or '').removeprefix('#')}']")
+    others = {"machine-0", "machine-1"} - {card.get_attribute("data-machine")}
+    shown.page.locator("#machine").select_option(others.pop())
+    shown.page.locator("#verdict").select_option("refuted")
+    expect(card).not_to_be_visible()
+
+    link.click()
+
+    expect(card).to_be_visible()
+    expect(card).to_have_attribute("open", "")
+
+
 def test_one_machine_can_be_shown_alone(shown: Watched) -> None:
     """Blocks, cards and rows of the other are gone, and come back."""
     both = len(shown.rows("cases"))
