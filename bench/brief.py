@@ -109,6 +109,7 @@ class Briefer:
                 "status": sys.intern(certificate.status),
                 "reason": self._once(certificate.reason),
                 "case": self._once(certificate.case),
+                "task": self._once(certificate.task),
                 "parts": [_part(part) for part in certificate.parts],
                 "machine": self._machine(certificate.machine),
                 "started_utc": certificate.started_utc,

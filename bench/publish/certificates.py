@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.publish import escape
+from bench.publish.tables import task_name, task_order
 from bench.record import Certificate, Part, Suite
 
 
@@ -97,14 +98,16 @@ def matrix(newest: Sequence[tuple[Path, Certificate]], folder: Path) -> str:
     lines = [
         "## Certificates",
         "",
-        "The newest certificate of each entry on each task (CPU, one thread, the task's own batch size): the largest",
-        "relative deviation of a parameter from the float64 oracle over 100 steps in float64, linked to its file.",
+        "The newest certificate of each entry on each task (CPU, one thread; a variant of a task has a column of its",
+        "own): the largest relative deviation of a parameter from the float64 oracle over 100 steps in float64, linked",
+        "to its file.",
         "",
     ]
     shown = [(path, c) for path, c in newest if c.case.device == "cpu" and (c.case.threads, c.case.processes) == (1, 1)]
-    tasks = {c.case.fingerprint: c.case.task for _, c in sorted(shown, key=lambda one: one[1].case.task)}
+    shown.sort(key=lambda one: one[1].started_utc)  # so that of several machines' the newest is kept
+    tasks = {c.case.fingerprint: c.task for _, c in sorted(shown, key=lambda one: task_order(one[1].task))}
     found = {(c.case.entry, c.case.fingerprint): (path, c) for path, c in shown}
-    lines.append(f"| Entry | {' | '.join(map(escape.markdown, tasks.values()))} |")
+    lines.append(f"| Entry | {' | '.join(escape.markdown(task_name(task)) for task in tasks.values())} |")
     lines.append(f"|{' --- |' * (len(tasks) + 1)}")
     notes: dict[str, int] = {}
     for entry in sorted({entry for entry, _ in found}):

@@ -27,6 +27,7 @@ from bench.publish.tables import (
     like_modes,
     references,
     section_order,
+    task_name,
     texts,
 )
 from bench.record import Machine, Trial, Versions
@@ -229,9 +230,7 @@ def sweep_text(sweep: Sweep, folder: Path) -> str:
 def _title(section: Section) -> str:
     threads = units.workers(section.threads, section.processes)
     precision = "" if section.precision == "ieee" else f", products in {section.precision}"
-    task = section.task
-    variant = f" (batch {task.batch_size}, {units.count(task.epochs, 'epoch')})"
-    name = escape.markdown(task.name) + ("" if is_shipped(task) or task.name not in shipped_tasks() else variant)
+    name = escape.markdown(task_name(section.task))
     return f"{name} on {escape.markdown(units.processor(section.machine))}, {threads}{precision}"
 
 

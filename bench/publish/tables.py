@@ -14,7 +14,7 @@ from bench.publish import escape, units
 from bench.record import Case, Machine, Trial
 from bench.selection import versions_of
 from bench.stats import CaseKey, Comparison, Spread, Summary, case_key, compare, counts, summarise, why_left_out
-from bench.task import Task, is_shipped
+from bench.task import Task, is_shipped, shipped_tasks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,10 +107,20 @@ def sections(records: Iterable[Record]) -> list[Section]:
 
 def section_order(section: Section) -> Order:
     """By task, as it ships first, then its variants by size; then by machine."""
-    task, machine = section.task, section.machine
-    variant = (not is_shipped(task), task.batch_size, task.epochs, task.fingerprint)
-    workers = section.threads, section.processes
-    return task.name, *variant, machine.name, machine.fingerprint, *workers, section.precision
+    machine, workers = section.machine, (section.threads, section.processes)
+    return *task_order(section.task), machine.name, machine.fingerprint, *workers, section.precision
+
+
+def task_order(task: Task) -> tuple[str, bool, int, int, str]:
+    """By name, as it ships first, then its variants by size."""
+    return task.name, not is_shipped(task), task.batch_size, task.epochs, task.fingerprint
+
+
+def task_name(task: Task) -> str:
+    """mlp; of a variant of a shipped task also what tells it apart: mlp (batch 32, 10 epochs). Not escaped."""
+    if is_shipped(task) or task.name not in shipped_tasks():
+        return task.name
+    return f"{task.name} (batch {task.batch_size}, {units.count(task.epochs, 'epoch')})"
 
 
 def _section(records: Sequence[Record], best: Mapping[Place, Best]) -> Section:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from bench.publish import certificates
 from bench.record import Case, Certificate, Kill, Suite
-from tests.make import make_certificate, make_machine, make_trial
+from bench.task import load_task
+from tests.make import make_certificate, make_machine, make_task, make_trial
 
 
 def test_a_certificate_that_holds_is_three_lines() -> None:
@@ -90,6 +91,29 @@ def test_the_matrix_shows_every_entry_on_every_task() -> None:
     assert "| zeta | [refused (1)](raw/d/m/r/certificate_2.json) |" in table
     assert "1. has no Adam \\| it says" in table
     assert "hidden" not in table
+
+
+def test_variants_of_a_task_have_columns_that_tell_them_apart() -> None:
+    """The task as it ships first, by its name alone; of two machines' certificates of a case the newest is shown."""
+    shipped, small = load_task("mlp"), make_task(batch_size=32, epochs=3)
+    other = make_task(name="of-a-user", batch_size=8)
+    made = [
+        make_certificate().model_copy(
+            update={
+                "task": task,
+                "case": case_of_one(make_certificate()).model_copy(
+                    update={"task": task.name, "fingerprint": task.fingerprint}
+                ),
+                "started_utc": f"2026-01-0{day}T00:00:00+00:00",
+            }
+        )
+        for task, day in ((small, 1), (other, 1), (shipped, 3), (shipped, 2))
+    ]
+    table = certificates.matrix([(Path(f"c{n}.json"), c) for n, c in enumerate(made)], Path())
+
+    assert "| Entry | mlp | mlp (batch 32, 3 epochs) | of-a-user |" in table
+    assert "(c2.json)" in table
+    assert "(c3.json)" not in table
 
 
 def case_of_one(certificate: Certificate) -> Case:
