@@ -748,20 +748,35 @@ _WORDS: tuple[tuple[str, Callable[[Observation], str]], ...] = (
 
 
 def explain(observations: Sequence[Observation]) -> str:
-    """Where it holds: by the first condition that tells holding from failing apart, else as a list."""
+    """Where it holds: by the first condition that tells holding from failing apart, else as a list.
+
+    Tasks on which it holds nowhere are named apart, where a condition tells the others apart.
+    """
     decided = [o for o in observations if o.outcome in ("holds", "fails")]
-    for title, of in _WORDS:
-        split = _split(decided, of)
-        if split is not None:
-            yes, no = ([str(value) for value, held in split.items() if held is wanted] for wanted in (True, False))
-            return f"{title} {_listed(yes)}, not {title} {_listed(no)}"
+    if (where := _in_words(decided)) is not None:
+        return where
     if len({re.sub(r"-w[0-9]+$", "", o.conditions.task) for o in decided}) == 1:  # else the task may be the reason
         for name, title in _NUMBERS.items():
             split = _split(decided, attrgetter(f"conditions.{name}"))
             if split is not None:
                 return _by_number(title, split)
-    split = _split(decided, lambda o: o.conditions.task)
-    return "for " + _listed([o.conditions.task if split else describe(o) for o in decided if o.outcome == "holds"])
+    if _split(decided, lambda o: o.conditions.task):
+        return "for " + _listed([o.conditions.task for o in decided if o.outcome == "holds"])
+    tasks = {o.conditions.task for o in decided if o.outcome == "holds"}
+    if (where := _in_words([o for o in decided if o.conditions.task in tasks])) is not None:
+        others = dict.fromkeys(o.conditions.task for o in decided if o.conditions.task not in tasks)
+        return f"{where}, and not at all for {_listed(list(others))}"
+    return "for " + _listed([describe(o) for o in decided if o.outcome == "holds"])
+
+
+def _in_words(decided: Sequence[Observation]) -> str | None:
+    """In mode graph, not in mode eager: by the first of _WORDS that tells holding from failing; None where none is."""
+    for title, of in _WORDS:
+        split = _split(decided, of)
+        if split is not None and len(set(split.values())) > 1:
+            yes, no = ([str(value) for value, held in split.items() if held is wanted] for wanted in (True, False))
+            return f"{title} {_listed(yes)}, not {title} {_listed(no)}"
+    return None
 
 
 def _split(decided: Sequence[Observation], of: Callable[[Observation], object]) -> dict[object, bool] | None:

@@ -1,6 +1,7 @@
 """bench.claims: what makes a claim supported, refuted, dependent, undecided or not measured, and that each can fail."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from bench.claims import (
     Claim,
     ClaimVerdict,
     Judged,
+    Observation,
     Seen,
     choose,
     describe,
     document,
+    explain,
     headlines,
     judge,
     judge_seen,
@@ -108,6 +111,24 @@ def test_what_the_task_may_explain_is_not_put_down_to_the_batch() -> None:
     trials = [*both(0.8), *both(1.5, task=make_task(name="other", batch_size=512))]
 
     assert one(judge([claim()], kept(trials), [])).where == "for other"
+
+
+def test_a_task_on_which_it_holds_nowhere_is_named_apart() -> None:
+    """Where the mode tells the others apart; where nothing does, what holds is listed."""
+    like = one(judge([claim()], kept(both(1.5)), [])).observations[0]
+
+    def seen(task: str, mode: str, *, holds: bool) -> Observation:
+        conditions = replace(like.conditions, task=task)
+        return replace(like, conditions=conditions, mode=mode, outcome="holds" if holds else "fails")
+
+    of_two = [
+        seen(task, mode, holds=holds) for task in ("a", "b") for mode, holds in (("graph", True), ("eager", False))
+    ]
+    wide = [seen("wide", mode, holds=False) for mode in ("graph", "eager")]
+
+    assert "in mode graph, not in mode eager" == explain(of_two)
+    assert "in mode graph, not in mode eager, and not at all for wide" == explain([*of_two, *wide])
+    assert explain([*of_two, *wide, seen("b", "eager", holds=True)]).startswith("for tensorflow-function against")
 
 
 def test_a_smaller_share_of_agreement_can_be_asked() -> None:
