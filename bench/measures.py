@@ -155,7 +155,7 @@ TRIAL_MEASURES: dict[str, TrialMeasure] = {
 
 
 class Points:
-    """Points of trials, studies and duets, measure by measure; what a record's points have in common is made once."""
+    """Points of trials, studies and duets, measure by measure; what a trial's points have in common is made once."""
 
     def __init__(
         self,
@@ -198,40 +198,30 @@ class Points:
         return found
 
     def _of_trial(self, path: Path, trial: Trial) -> _Common:
-        return _common(
-            trial.case,
-            _conditions(
-                trial.case, trial.task, trial.machine, self._known, study="", shared=trial.conditions.cores_shared
-            ),
-            run=trial.placement.run,
-            block=trial.placement.block,
-            seed=trial.training_seed,
-            path=path,
-            started_utc=trial.started_utc,
-            versions=trial.versions.packages if trial.versions else {},
-            of_machine=trial.machine,
-        )
+        place, shared = trial.placement, trial.conditions.cores_shared
+        return self._of_record(path, trial, run=place.run, block=place.block, study="", shared=shared)
 
     def _of_study(self, path: Path, record: StudyRecord, name: str) -> Point:
         found = next((reading for reading in record.readings if reading.name == name), None)
         value = found.value if found is not None and record.status == "ok" else None
         why = found.reason if found is not None else f"the study has no reading {name}"
-        common = _common(
+        why = f"{record.status}: {record.reason}" if record.status != "ok" else why
+        common = self._of_record(path, record, run=record.run, block=record.block, study=record.study, shared=False)
+        return Point(*common, value=value, unit=found.unit if found is not None else "", why=why)
+
+    def _of_record(
+        self, path: Path, record: Trial | StudyRecord, *, run: str, block: int, study: str, shared: bool
+    ) -> _Common:
+        return _common(
             record.case,
-            _conditions(record.case, record.task, record.machine, self._known, study=record.study),
-            run=record.run,
-            block=record.block,
+            _conditions(record.case, record.task, record.machine, self._known, study=study, shared=shared),
+            run=run,
+            block=block,
             seed=record.training_seed,
             path=path,
             started_utc=record.started_utc,
             versions=record.versions.packages if record.versions else {},
             of_machine=record.machine,
-        )
-        return Point(
-            *common,
-            value=value,
-            unit=found.unit if found is not None else "",
-            why=f"{record.status}: {record.reason}" if record.status != "ok" else why,
         )
 
 

@@ -202,6 +202,11 @@ def is_shipped(task: Task) -> bool:
     return task.name in shipped_tasks() and load_task(task.name).fingerprint == task.fingerprint
 
 
+def is_variant(task: Task) -> bool:
+    """Whether this has the name of a shipped task and is another."""
+    return task.name in shipped_tasks() and not is_shipped(task)
+
+
 @cache
 def shipped_tasks() -> tuple[str, ...]:
     """Names of the tasks that ship with the suite, in order of the alphabet."""

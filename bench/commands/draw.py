@@ -134,7 +134,7 @@ def _begin(parent_pid: int) -> None:
 
 
 def _of_folders(results: Path, names: Folders, gone: Collection[Path], asked: Asked) -> list[Part]:
-    gc.disable()  # no record is part of a cycle, and looking for some among so many takes a tenth of the time
+    gc.disable()  # no record is part of a cycle, and to look for some among so many is for nothing
     try:
         return [parts.of_machine(one, asked) for one in material.read_machines(results, names, gone)]
     finally:

@@ -33,7 +33,7 @@ from bench.publish.tables import (
 from bench.record import Machine, Trial, Versions
 from bench.stats import counts
 from bench.studying import StudyRecord
-from bench.task import is_shipped, load_task, shipped_tasks
+from bench.task import is_shipped, is_variant, load_task
 
 BEGIN = "<!-- table: begin -->"
 END = "<!-- table: end -->"
@@ -325,7 +325,7 @@ def reproduce(section: Section) -> str:
     rows = [row for row in section.rows if row.run == placement.run]
     blocks = max((row.blocks for row in rows), default=1)
     variant = ""
-    if task.name in shipped_tasks() and not is_shipped(task):
+    if is_variant(task):
         variant = f"--batch-size {task.batch_size} --epochs {task.epochs} "
     names = sorted({row.case.entry for row in rows})
     default = sorted(entry.name for entry in ENTRIES if entry.launcher is None)

@@ -14,7 +14,7 @@ from bench.publish import escape, units
 from bench.record import Case, Machine, Trial
 from bench.selection import versions_of
 from bench.stats import CaseKey, Comparison, Spread, Summary, case_key, compare, counts, summarise, why_left_out
-from bench.task import Task, is_shipped, shipped_tasks
+from bench.task import Task, is_shipped, is_variant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,9 +118,8 @@ def task_order(task: Task) -> tuple[str, bool, int, int, str]:
 
 def task_name(task: Task) -> str:
     """mlp; of a variant of a shipped task also what tells it apart: mlp (batch 32, 10 epochs). Not escaped."""
-    if is_shipped(task) or task.name not in shipped_tasks():
-        return task.name
-    return f"{task.name} (batch {task.batch_size}, {units.count(task.epochs, 'epoch')})"
+    variant = f" (batch {task.batch_size}, {units.count(task.epochs, 'epoch')})"
+    return task.name + (variant if is_variant(task) else "")
 
 
 def _section(records: Sequence[Record], best: Mapping[Place, Best]) -> Section:

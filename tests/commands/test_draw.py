@@ -101,7 +101,7 @@ def test_a_machine_under_two_names_is_one_machine(tmp_path: Path) -> None:
     (raw / "testbox" / "run-b").rename(raw / "renamed" / "run-b")
     results_of(tmp_path, "run-c", on=machine("other", cpu_model="Another"))
 
-    parts = [draw.draw(results, [], asked_of_tables(results), jobs=jobs).parts for jobs in (1, 2)]
+    parts = [draw.draw(results, [], asked(results), jobs=jobs).parts for jobs in (1, 2)]
 
     assert [2, 4] == sorted(part.records for part in parts[0])
     assert parts[0] == parts[1]

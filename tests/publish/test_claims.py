@@ -67,6 +67,19 @@ def test_a_machine_without_a_figure_hides_no_verdict_of_another(without: str, ot
     assert ["the machine does not tell its energy"] == [one.why for one in found[without]]
 
 
+def test_a_machine_without_records_says_why_the_others_have_no_figure() -> None:
+    """Not that it was measured there: nobody has it."""
+    second = make_machine(name="second", fingerprint="machine-2")
+    other = [make_trial(entry, block, machine=second) for block in range(3) for entry in ("keras-fit", "jax-jit")]
+    asked = [claim(e_measure="joules_per_sample"), claim(name="another", e_pairs=[("keras-fit", "jax-jit")])]
+    records = [*trials(name="first", fingerprint="machine-1"), *other]
+
+    found = by_machine(claims.judge(asked, [(claims.SHIPPED, one) for one in records], []))
+
+    why = "the machine does not tell its energy"
+    assert [why, f"no machine has a figure of it: {why}"] == [found[name][0].why for name in ("machine-1", "machine-2")]
+
+
 def test_a_claim_that_no_machine_has_a_figure_of_is_listed_once() -> None:
     """With every reason; one that some machine measured is not in the list."""
     records = [*trials(name="first", fingerprint="machine-1"), *trials(name="second", fingerprint="machine-2")]
