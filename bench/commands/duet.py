@@ -44,6 +44,7 @@ def duet_(
     against: Annotated[str, typer.Option(help="The entry that takes part twice.")] = "torch-eager",
     task: Annotated[str, typer.Option(help="A shipped task or FILE.toml.")] = "mlp",
     batch_size: Annotated[int | None, typer.Option(help="In place of the task's own.")] = None,
+    width: Annotated[int | None, typer.Option(help="Of every hidden layer.")] = None,
     threads: Annotated[int, typer.Option(help="Threads and cores of each side.")] = 1,
     pairs: Annotated[int, typer.Option(help="Duets of each entry, each of fresh processes.")] = PAIRS,
     window: Annotated[float, typer.Option(help="Milliseconds that a window takes at least.")] = WINDOW_MILLISECONDS,
@@ -62,6 +63,7 @@ def duet_(
         raise InputError(f"--seconds {seconds:g}: must be from 0.1 to 60")
     runner.worker_cores(threads)
     spec = load_task(task)
+    spec = spec if width is None else spec.widened(width)
     spec = spec if batch_size is None else spec.changed(batch_size=batch_size)
     reference, *subjects = _cases([against, *entry], spec, threads)
     if not subjects:

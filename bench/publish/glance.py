@@ -99,6 +99,15 @@ CASES: tuple[Claim, ...] = (
         widths=(1024, 2048, 4096),
     ),
     _case(
+        "wide-steps",
+        "Fast steps of wide networks once it runs",
+        "samples/s in turns; whole epochs compiled in TensorFlow, the tuned loop in PyTorch, 1,024 units or more",
+        measure="duet/samples_per_second",
+        pairs=(_NEEDS,),
+        tasks=("mlp-w*",),
+        widths=(1024, 2048, 4096),
+    ),
+    _case(
         "accuracy",
         "85 % test accuracy soonest",
         "training seconds; the fastest entry of each",

@@ -1,5 +1,6 @@
 """bench.claims: what makes a claim supported, refuted, dependent, undecided or not measured, and that each can fail."""
 
+import fnmatch
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -538,6 +539,17 @@ def test_the_shipped_claims_cover_the_document() -> None:
         for n in (*e.subjects, *(x for pair in e.pairs for x in pair))
     }
     assert asked <= known
+
+
+def test_the_claim_on_width_asks_the_widened_tasks_alone() -> None:
+    """`mlp-w1024`, and not mlp-wide, which differs in batch size and is a condition of other claims."""
+    [of_width] = choose(read_claims(), ["large-scale-width"], Path("claims.toml"))
+    asked = [
+        {task for task in ("mlp", "mlp-wide", "mlp-w64", "mlp-w4096") for p in e.tasks if fnmatch.fnmatchcase(task, p)}
+        for e in of_width.evidence
+    ]
+
+    assert [{"mlp-w64", "mlp-w4096"}] * 3 == asked
 
 
 def test_machines_can_be_judged_one_by_one() -> None:

@@ -30,6 +30,17 @@ def test_two_entries_take_turns_and_each_duet_is_kept(tmp_path: Path) -> None:
     assert said["control"]["ratio"] > 0
 
 
+def test_a_width_makes_it_another_task(tmp_path: Path) -> None:
+    """Named as `bench run --width` names it, so that a claim finds both."""
+    entries = ("tests.plugins.chatty", "--against", "tests.plugins.good")
+    done = bench("duet", *entries, *SHORT, "--width", "8", "--batch-size", "32", "--results", tmp_path)
+    assert 0 == done.returncode, done.stderr
+    [task] = {record.task for _, record in duets.read(tmp_path)}
+
+    assert ("mlp-tiny-w8", 32) == (task.name, task.batch_size)
+    assert (8,) == tuple(task.layers[1:-1])
+
+
 def test_other_work_is_not_compared(tmp_path: Path) -> None:
     """No certificate, no duet: exit 3, and the certificate that says why is kept."""
     done = bench("duet", "tests.plugins.faulty", "--against", "tests.plugins.good", *SHORT, "--results", tmp_path)
@@ -62,6 +73,7 @@ def test_a_subject_that_fails_is_kept_with_its_reason(tmp_path: Path) -> None:
         (("numpy", "--seconds", "0"), "--seconds 0: must be from 0.1 to 60"),
         (("numpy", "--threads", "0"), "--threads 0"),
         (("numpy", "--batch-size", "0"), "batch_size"),
+        (("numpy", "--width", "0"), "layers"),
         (("numpy", "--task", "no-such-task"), "no-such-task"),
     ],
 )
