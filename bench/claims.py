@@ -34,7 +34,7 @@ from bench.equivalence import MARGIN, equivalence
 from bench.errors import InputError
 from bench.measures import DUET, Conditions, Point, Points, chosen_run, median_of
 from bench.record import Machine, Trial, Value, read_toml
-from bench.stats import CONFIDENCE, blocks_to_decide, estimate, half_width
+from bench.stats import CONFIDENCE, blocks_to_decide, difference_of_shares, estimate, half_width
 from bench.studying import Studied
 
 SHIPPED = Path(__file__).parent / "claims.toml"
@@ -601,16 +601,14 @@ MOST_DIFFERENCE = 0.05  # of shares of failed trials: below that "no more failur
 
 def _failures(a: Sequence[Point], b: Sequence[Point]) -> _Told:
     """b's share less a's: above 0 where a fails more seldom."""
-    from statsmodels.stats.proportion import confint_proportions_2indep
-
-    failed = [sum(point.value or 0 for point in side) for side in (b, a)]
-    low, high = confint_proportions_2indep(failed[0], len(b), failed[1], len(a), compare="diff", method="newcomb")
-    value = failed[0] / len(b) - failed[1] / len(a)
+    failed_b, failed_a = (sum(point.value == 1 for point in side) for side in (b, a))
+    low, high = difference_of_shares((failed_b, len(b)), (failed_a, len(a)))
+    value = failed_b / len(b) - failed_a / len(a)
     outcome: Outcome = "holds" if low > 0 else "fails" if high < MOST_DIFFERENCE else "undecided"
     reason = (
         f"{len(a)} and {len(b)} trials cannot rule out a difference of 5 points" if outcome == "undecided" else None
     )
-    return _Told(outcome=outcome, n=min(len(a), len(b)), value=value, interval=(float(low), float(high)), reason=reason)
+    return _Told(outcome=outcome, n=min(len(a), len(b)), value=value, interval=(low, high), reason=reason)
 
 
 def _alone(evidence: Evidence, conditions: Conditions, of: Sequence[Point]) -> Observation:

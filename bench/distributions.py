@@ -1,8 +1,15 @@
-"""Quantiles and tails of Student's t, of F and of the beta distribution: SciPy's, loaded by the first call.
+"""Quantiles and tails of the normal, Student's t, F and beta distributions: SciPy's, loaded by the first call.
 
 SciPy takes a third of a second to import, which commands that ask for no interval (`bench list`, `bench --help`) need
 not wait for; `scipy.stats` would take a second more, so these are the functions that it calls itself.
 """
+
+
+def normal_quantile(p: float) -> float:
+    """The z below which a share p of the normal distribution lies."""
+    from scipy.special import ndtri
+
+    return float(ndtri(p))
 
 
 def t_cdf(freedom: float, t: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.distributions import t_quantile
+from bench.distributions import normal_quantile, t_quantile
 from bench.errors import InputError
 from bench.record import Case, Figure, Gpu, Machine, Measurements, MemorySample, Readings, Trial
 
@@ -406,6 +406,28 @@ def blocks_below(sd: float, width: float, *, confidence: float = CONFIDENCE) -> 
         enough = half_width(sd, middle, confidence=confidence) < width
         low, high = (low, middle) if enough else (middle, high)
     return high
+
+
+def wilson(k: int, n: int, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Interval of a share of which k of n were seen; n of at least 1. Wilson, 1927, JASA 22(158)."""
+    z = normal_quantile((1 + confidence) / 2)
+    middle = (k + z * z / 2) / (n + z * z)
+    half = z * math.sqrt(k * (n - k) / n + z * z / 4) / (n + z * z)
+    return middle - half, middle + half
+
+
+def difference_of_shares(
+    first: tuple[int, int], second: tuple[int, int], *, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Interval of the first share less the second, each given as k of n; n of at least 1.
+
+    Newcombe, 1998, Statistics in Medicine 17, method 10: from the two shares' Wilson intervals. statsmodels has it too,
+    and takes a second to import.
+    """
+    (k, n), (m, o) = first, second
+    (low, high), (least, most) = wilson(k, n, confidence=confidence), wilson(m, o, confidence=confidence)
+    p, q = k / n, m / o
+    return p - q - math.hypot(p - low, most - q), p - q + math.hypot(high - p, q - least)
 
 
 def verdict_of(interval: tuple[float, float] | None, *, more_is_faster: bool, band: float = TIE_BAND) -> Verdict:

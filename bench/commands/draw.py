@@ -61,7 +61,7 @@ def draw(
     names = store.machine_folders(results)
     withdrawn = material.read_withdrawn(results)
     gone = material.taken_out(withdrawn)
-    counts = {name: sum(len(store.files(results, kind, [name])) for kind in store.MEASURED) for name in names}
+    counts = {name: store.count(results, name) for name in names}
     if not any(counts.values()):
         raise store.no_record(results)
     # The largest first, so that no process is left with one at the end. The sort keeps the rest in order.

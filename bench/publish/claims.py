@@ -168,8 +168,8 @@ def _row(one: Judged, folder: Path) -> list[str]:
 
 def record_folders(one: Judged, folder: Path) -> list[str]:
     """The folders of the runs that a verdict stands on, relative to `folder`."""
-    found = sorted({path.parent for o in one.observations for path in o.paths})
-    return [os.path.relpath(path, folder) + "/" for path in found]
+    found = {os.path.split(str(path))[0] for o in one.observations for path in o.paths}
+    return [os.path.relpath(path, folder) + "/" for path in sorted(found, key=Path)]
 
 
 def observation_texts(o: Observation) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ Cells hold a formatted text, what they are sorted by, and links to the records t
 import os.path
 import re
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -88,20 +88,29 @@ class Table:
     none: str
 
 
-@cache
+# By text and not by path: a report of 100,000 records asks half a million times, and a path takes ten times as long to
+# be hashed.
+
+
 def folder(path: Path, results: Path) -> str:
     """A folder as it is called from the results folder."""
-    return Path(os.path.relpath(path, results)).as_posix()
+    return _relative(str(path), str(results))
 
 
 @cache
-def _address(path: Path, results: Path) -> str:
-    return escape.url(folder(path, results))
+def _relative(place: str, results: str) -> str:
+    return Path(os.path.relpath(place, results)).as_posix()
+
+
+@cache
+def _address(place: str, results: str) -> str:
+    return escape.url(_relative(place, results))
 
 
 def href(path: Path, results: Path) -> str:
     """The address of a file from the page, which lies in the results folder."""
-    return f"{_address(path.parent, results)}/{escape.url(path.name)}"
+    place, name = os.path.split(str(path))
+    return f"{_address(place, str(results))}/{escape.url(name)}"
 
 
 def record_links(paths: Iterable[Path], results: Path) -> tuple[Link, ...]:
@@ -113,22 +122,31 @@ def record_links(paths: Iterable[Path], results: Path) -> tuple[Link, ...]:
     return tuple(found)
 
 
-def listed(paths: Sequence[Path], results: Path) -> tuple[Link, ...]:
+def listed(paths: Iterable[Path], results: Path) -> tuple[Link, ...]:
     """A link to where the page lists these records: one click more, and a small part of the bytes."""
-    of: dict[str, list[Path]] = defaultdict(list)
-    for path in paths:
-        of[anchor(path, results)].append(path)
-    return tuple(Link(text=units.count(len(group), "record"), href=f"#{name}") for name, group in sorted(of.items()))
+    of = Counter(anchor(path, results) for path in paths)
+    return tuple(Link(text=units.count(n, "record"), href=f"#{name}") for name, n in sorted(of.items()))
 
 
 def anchor(path: Path, results: Path) -> str:
     """The name of the place in the page where a record stands among those of its case and run."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{folder(path.parent, results)}-{series_of(path)}")
+    place, name = os.path.split(str(path))
+    return _anchor(_relative(place, str(results)), _series(name))
+
+
+@cache
+def _anchor(run: str, series: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{run}-{series}")
 
 
 def series_of(path: Path) -> str:
     """What the records of one case have in common in a run: the file's name without its block."""
-    return _BLOCK.sub("", path.stem + "_", count=1).strip("_").replace("_", " ")
+    return _series(path.name)
+
+
+@cache
+def _series(file: str) -> str:
+    return _BLOCK.sub("", Path(file).stem + "_", count=1).strip("_").replace("_", " ")
 
 
 def _made(name: str, title: str, note: str, heads: Sequence[Head], lines: Sequence[Line], none: str) -> Table:
@@ -532,12 +550,13 @@ def by_run(trials: Iterable[Record], found: Iterable[Studied], results: Path, *,
     def links(paths: Sequence[Path]) -> tuple[Link, ...]:
         if one_by_one:
             return record_links(paths, results)
-        return (Link(text=units.count(len(paths), "record"), href=f"{_address(paths[0].parent, results)}/"),)
+        return (Link(text=units.count(len(paths), "record"), href=f"{_address(str(paths[0].parent), str(results))}/"),)
 
     runs: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     everything: list[tuple[Path, Trial | StudyRecord]] = [*trials, *found]
     for path, _ in sorted(everything, key=lambda one: str(one[0])):
-        runs[folder(path.parent, results)][series_of(path)].append(path)
+        place, name = os.path.split(str(path))
+        runs[_relative(place, str(results))][_series(name)].append(path)
     return {
         run: {series: (anchor(paths[0], results), links(paths)) for series, paths in of.items()}
         for run, of in runs.items()

@@ -6,13 +6,14 @@ import sys
 import pytest
 from scipy import stats
 
-from bench.distributions import beta_quantile, f_quantile, t_cdf, t_quantile
+from bench.distributions import beta_quantile, f_quantile, normal_quantile, t_cdf, t_quantile
 
 
 @pytest.mark.parametrize("p", [0.005, 0.5, 0.9, 0.975])
 @pytest.mark.parametrize("freedom", [1, 4, 29])
 def test_quantiles_are_those_of_scipy_stats(freedom: int, p: float) -> None:
     """Whose order of arguments is another one."""
+    assert normal_quantile(p) == pytest.approx(stats.norm.ppf(p), rel=1e-9, abs=1e-12)
     assert t_quantile(freedom, p) == pytest.approx(stats.t.ppf(p, freedom), rel=1e-9, abs=1e-12)
     assert t_cdf(freedom, t_quantile(freedom, p)) == pytest.approx(p, rel=1e-9)
     assert f_quantile(freedom, 7, p) == pytest.approx(stats.f.ppf(p, freedom, 7), rel=1e-9)

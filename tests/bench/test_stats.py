@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as distributions
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 from bench.errors import InputError
 from bench.record import Gpu, Trial
@@ -17,12 +18,14 @@ from bench.stats import (
     blocks_to_decide,
     compare,
     counts,
+    difference_of_shares,
     estimate,
     half_width,
     samples_per_second,
     summarise,
     time_to_first_step_seconds,
     verdict_of,
+    wilson,
 )
 from tests.make import MIB, make_machine, make_task, make_trial
 
@@ -493,3 +496,23 @@ def test_an_empty_side_is_refused() -> None:
     """An empty selection is a wrong request, not a comparison without a result."""
     with pytest.raises(InputError, match="no trials"):
         compare([], [make_trial()])
+
+
+SHARES = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+
+
+@given(first=SHARES, second=SHARES)
+def test_intervals_of_shares_are_those_of_others(first: tuple[int, int], second: tuple[int, int]) -> None:
+    """Wilson's is SciPy's, Newcombe's statsmodels', with no and with all of them among the counts."""
+    (k, n), (m, o) = first, second
+    theirs = distributions.binomtest(k, n).proportion_ci(method="wilson")
+
+    assert wilson(k, n) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert difference_of_shares(first, second) == pytest.approx(
+        confint_proportions_2indep(k, n, m, o, compare="diff", method="newcomb"), abs=1e-12
+    )
+
+
+def test_an_example_of_newcombes() -> None:
+    """His table II, 56 of 70 less 48 of 80: 0.0524 to 0.3339."""
+    assert difference_of_shares((56, 70), (48, 80)) == pytest.approx((0.0524, 0.3339), abs=5e-5)

@@ -48,3 +48,21 @@ def test_a_folder_without_records_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="holds no record; make some with `bench run`"):
         store.read_trials(tmp_path)
+
+
+def test_records_are_counted_without_a_path_of_each(tmp_path: Path) -> None:
+    """As many as `files` finds of each kind; what else lies about, and other machines' records, are not among them."""
+    folder = store.run_folder(tmp_path, "2026-01-02", "odd[1]", "120000-full-aaaa")
+    elsewhere = store.run_folder(tmp_path, "2026-01-03", "odd1", "120000-full-bbbb")
+    for place, names in {
+        folder: ("block-000_a.json", "duet-000_a.json", "study_a.json", "certificate_a.json", "plan.json"),
+        elsewhere: ("block-000_a.json",),
+    }.items():
+        place.mkdir(parents=True)
+        for name in names:
+            (place / name).touch()
+    (folder.parent / "overhead-120000.json").touch()
+
+    assert 3 == store.count(tmp_path, "odd[1]")
+    assert 3 == sum(len(store.files(tmp_path, kind, ["odd[1]"])) for kind in store.MEASURED)
+    assert 0 == store.count(tmp_path, "no-such")
