@@ -3,12 +3,13 @@
 A process takes one machine's folders at a time, so that no process ever holds the records of more than one.
 """
 
+import contextlib
 import gc
 import multiprocessing
 import os
 import signal
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -134,8 +135,17 @@ def _begin(parent_pid: int) -> None:
 
 
 def _of_folders(results: Path, names: Folders, gone: Collection[Path], asked: Asked) -> list[Part]:
-    gc.disable()  # no record is part of a cycle, and to look for some among so many is for nothing
-    try:
+    with uncollected():
         return [parts.of_machine(one, asked) for one in material.read_machines(results, names, gone)]
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """No cycles are looked for meanwhile: no record, nor what is drawn of one, is part of any, and there are many."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
-        gc.enable()
+        if was:
+            gc.enable()

@@ -2,6 +2,7 @@
 
 import os.path
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +11,9 @@ from rich.console import Console
 
 from bench import claims, publish
 from bench import material as reading
+from bench.claims import Claim
 from bench.commands.common import JsonOption, ResultsOption, check_at_least, note, out
-from bench.commands.draw import draw
+from bench.commands.draw import Drawn, draw, uncollected
 from bench.commands.history import for_report
 from bench.errors import InputError
 from bench.publish import formats
@@ -53,37 +55,24 @@ def report(
         return
     place, console = readme or _beside(results) / "README.md", Console(file=sys.stdout)
     needed = publish.page.missing()
-    drawn = draw(
-        results,
-        add or [],
-        Asked(
-            results=results,
-            project=place.parent,
-            claims=tuple(asked),
-            page=not needed,
-            printed=not check,
-            look=publish.terminal.look_of(console),
-        ),
-        jobs=jobs,
-        meanwhile=publish.page.prepare if not needed else lambda: None,
-    )
-    judged = publish.parts.judged_of(asked, drawn.parts)
-    section, plots, shown = for_report(results)
-    contests = publish.parts.contests_of(drawn.parts)
-    files: dict[Path, str | bytes] = {}
-    files |= publish.files_of(drawn.parts, results, drawn.suites, section, judged, drawn.withdrawn, contests)
-    files |= plots
     if needed:
         note(f"index.html and plots are left out: {', '.join(needed)} missing; `pip install -e '.[report]'` gets them")
-    else:
-        files |= publish.page.files(drawn.parts, results, judged, shown, drawn.withdrawn, contests)
-    text = place.read_text(encoding="utf-8") if place.is_file() else None
-    if text is not None and (readme is not None or publish.markdown.BEGIN in text):
-        table = publish.markdown.project_table(part.candidate for part in drawn.parts if part.candidate is not None)
-        answer = publish.claims.answer(judged, _from(place, results))
-        files[place] = publish.markdown.fill_readme(
-            text, table, place=str(place), answer=answer, turns=publish.duets.for_readme(contests, place.parent)
+    with uncollected():
+        drawn = draw(
+            results,
+            add or [],
+            Asked(
+                results=results,
+                project=place.parent,
+                claims=tuple(asked),
+                page=not needed,
+                printed=not check,
+                look=publish.terminal.look_of(console),
+            ),
+            jobs=jobs,
+            meanwhile=publish.page.prepare if not needed else lambda: None,
         )
+        files = _files(drawn, results, asked, place, marked=readme is None, page=not needed)
     made = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
     stale = [path for path, found in made.items() if not path.is_file() or not _same(path.read_bytes(), found)]
     if check:
@@ -97,6 +86,28 @@ def report(
         path.write_bytes(made[path])
         note(f"written: {path}")
     console.file.write(publish.parts.printed(drawn.parts))
+
+
+def _files(
+    drawn: Drawn, results: Path, asked: Sequence[Claim], place: Path, *, marked: bool, page: bool
+) -> dict[Path, str | bytes]:
+    """Every file of a report, by its path. place: the README, left alone where `marked` and no table's place is."""
+    judged = publish.parts.judged_of(asked, drawn.parts)
+    section, plots, shown = for_report(results)
+    contests = publish.parts.contests_of(drawn.parts)
+    files: dict[Path, str | bytes] = {}
+    files |= publish.files_of(drawn.parts, results, drawn.suites, section, judged, drawn.withdrawn, contests)
+    files |= plots
+    if page:
+        files |= publish.page.files(drawn.parts, results, judged, shown, drawn.withdrawn, contests)
+    text = place.read_text(encoding="utf-8") if place.is_file() else None
+    if text is not None and (not marked or publish.markdown.BEGIN in text):
+        table = publish.markdown.project_table(part.candidate for part in drawn.parts if part.candidate is not None)
+        answer = publish.claims.answer(judged, _from(place, results))
+        files[place] = publish.markdown.fill_readme(
+            text, table, place=str(place), answer=answer, turns=publish.duets.for_readme(contests, place.parent)
+        )
+    return files
 
 
 def _same(old: bytes, new: bytes) -> bool:

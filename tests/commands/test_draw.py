@@ -260,3 +260,18 @@ def test_memory_and_work_grow_as_the_number_of_records(tmp_path: Path, grows: st
 
     for n, twice, four_times in zip(*costs, strict=True):
         assert four_times - twice < 1.3 * 2 * (twice - n)
+
+
+def test_cycles_are_looked_for_again_afterwards() -> None:
+    """Also where the inside fails, and by the outermost alone."""
+
+    @draw.uncollected()
+    def fail() -> None:
+        with draw.uncollected():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+        raise InputError("inside")
+
+    with pytest.raises(InputError, match="inside"):
+        fail()
+    assert gc.isenabled()
