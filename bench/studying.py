@@ -180,15 +180,24 @@ def create_run(results: Path, plan: StudyPlan, machine: Machine) -> Path:
     return folder
 
 
-def unfinished(results: Path) -> tuple[Path, StudyPlan]:
-    """The newest run of studies with something missing. Raises InputError where there is none."""
+# What --resume asks of a run where flags are given with it.
+_WHAT = ("studies", "subjects", "blocks", "threads", "time_limit_seconds", "memory_limit_bytes")
+
+
+def unfinished(results: Path, wanted: StudyPlan | None = None, seed: int | None = None) -> tuple[Path, StudyPlan]:
+    """The newest run of studies with something missing that does what is wanted (None: whatever it does).
+
+    Raises InputError where there is none.
+    """
     plans = [
         (path.parent, read_value(StudyPlan, path)) for path in store.raw_folder(results).glob(f"*/*/*/{PLAN_FILE}")
     ]
     for folder, plan in sorted(plans, key=lambda one: one[1].created_utc, reverse=True):
-        if missing(plan, folder):
+        same = wanted is None or all(getattr(plan, name) == getattr(wanted, name) for name in _WHAT)
+        if same and seed in (None, plan.seed) and missing(plan, folder):
             return folder, plan
-    raise InputError(f"--resume: {results} holds no unfinished run of studies; leave --resume out to start one")
+    which = "studies" if wanted is None and seed is None else "these studies with these flags"
+    raise InputError(f"--resume: {results} holds no unfinished run of {which}; leave --resume out to start one")
 
 
 def keep(folder: Path, record: StudyRecord) -> Path:

@@ -38,7 +38,7 @@ def study_(
     ] = None,
     entry: Annotated[list[str] | None, typer.Option(help="A subject of the studies; may be repeated.")] = None,
     blocks: Annotated[int | None, typer.Option(help="Processes a subject, in place of the study's own.")] = None,
-    threads: Annotated[int, typer.Option(help="Threads and cores of a worker.")] = 1,
+    threads: Annotated[int | None, typer.Option(help="Threads and cores of a worker; 1 by default.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the random order.")] = None,
     time_limit: Annotated[float | None, typer.Option(help="Seconds that a process may take.")] = None,
     memory_limit: Annotated[str | None, typer.Option(help="Address space of a process, such as 8GiB.")] = None,
@@ -49,12 +49,12 @@ def study_(
 ) -> None:
     """Run studies: memory over a soak, repeatability, and what else claims need beside training trials."""
     machine, source = read_machine(), read_source(ROOT)
+    plan = _plan(study, entry, blocks, threads, seed, time_limit, memory_limit, machine.fingerprint, source)
+    folder = None
     if resume:
-        folder, plan = studying.unfinished(results)
+        flags = study or entry or None, blocks, threads, time_limit, memory_limit
+        folder, plan = studying.unfinished(results, plan if any(flag is not None for flag in flags) else None, seed)
         check_begun_here(folder, plan, machine=machine.fingerprint, source=source.sha256)
-    else:
-        folder = None
-        plan = _plan(study, entry, blocks, threads, seed, time_limit, memory_limit, machine.fingerprint, source)
     todo = studying.missing(plan, folder) if folder else list(studying.asked(plan))
     if dry_run:
         for block, _, what, subject, task in todo:
@@ -86,7 +86,7 @@ def _plan(
     studies: list[str] | None,
     subjects: list[str] | None,
     blocks: int | None,
-    threads: int,
+    threads: int | None,
     seed: int | None,
     time_limit: float | None,
     memory_limit: str | None,
@@ -99,6 +99,7 @@ def _plan(
     for name in subjects or ():
         if name not in known:
             raise InputError(f"--entry {name!r}: no subject of these studies; take of {', '.join(sorted(known))}")
+    threads = 1 if threads is None else threads
     check_at_least("--threads", threads, 1)
     worker_cores(threads)
     check_at_least("--blocks", blocks, 1)

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from bench import store
+from bench.errors import InputError
 from bench.studies import STUDIES
-from bench.studying import StudyPlan, StudyRecord, asked, missing, read_studies
+from bench.studying import StudyPlan, StudyRecord, asked, create_run, missing, read_studies, unfinished
+from tests.bench.test_cli import one_line
 from tests.command import bench
+from tests.make import make_machine
 
 ONE = ("study", "repeat", "--entry", "torch-eager", "--blocks", 1)
 
@@ -69,6 +72,22 @@ def test_a_study_is_recorded_and_gone_on_with(tmp_path: Path) -> None:
     ((_, second),) = read_studies(tmp_path)
 
     assert second.value("bits") == record.value("bits")
+
+
+def test_flags_beside_resume_say_which_run(tmp_path: Path) -> None:
+    """The newest one that does what they ask; none of them is passed over in silence."""
+    older = create_run(tmp_path, plan(run="000000-study-0000", studies=["repeat"], threads=2, seed=8), make_machine())
+    newer = plan(run="000001-study-0001", studies=["repeat"], created_utc="2026-01-02T03:04:06+00:00")
+    newest = create_run(tmp_path, newer, make_machine())
+
+    assert newest == unfinished(tmp_path)[0]
+    assert older == unfinished(tmp_path, plan(run="another", studies=["repeat"], threads=2))[0]
+    assert older == unfinished(tmp_path, seed=8)[0]
+    with pytest.raises(InputError, match="no unfinished run of these studies with these flags"):
+        unfinished(tmp_path, plan(studies=["repeat"], time_limit_seconds=3.0))
+    for flags in (("repeat", "--blocks", 1), ("--seed", 9), ("--memory-limit", "1GiB")):
+        refused = bench("study", *flags, "--resume", "--dry-run", "--results", tmp_path)
+        assert "no unfinished run of these studies with these flags" in one_line(refused)
 
 
 def test_a_process_that_takes_too_long_is_a_record_and_exit_3(tmp_path: Path) -> None:
