@@ -1,5 +1,6 @@
 """What an entry raised in a worker -> the WorkerReply that tells it."""
 
+import resource
 import traceback
 
 from bench.conformance import ContractBroken
@@ -20,7 +21,12 @@ def fault(error: Exception) -> WorkerReply:
     return WorkerReply(status="out-of-memory" if _out_of_memory(error) else "failed", reason=reason)
 
 
+_SIGNS = ("MemoryError", "ResourceExhausted", "bad_alloc", "can't allocate memory", "Cannot allocate memory")
+_OF_THE_LOADER = "failed to map segment"  # it names no cause: no memory, or a disk that forbids to execute
+
+
 def _out_of_memory(error: BaseException) -> bool:
     text = f"{type(error).__name__}: {error}"
-    signs = ("MemoryError", "ResourceExhausted", "bad_alloc", "can't allocate memory", "Cannot allocate memory")
-    return isinstance(error, MemoryError) or any(sign in text for sign in signs)
+    limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    named = isinstance(error, MemoryError) or any(sign in text for sign in _SIGNS)
+    return named or (limited and _OF_THE_LOADER in text)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.faults import fault
 from bench.record import WorkerRequest
 from bench.runner import judge, run_worker, worker_cores, worker_environment
 from bench.task import load_task
@@ -31,6 +33,26 @@ REQUEST = WorkerRequest(
     memory_limit_bytes=None,
     parent_pid=os.getpid(),
 )
+
+
+@pytest.mark.parametrize(
+    ("error", "free", "limited"),
+    [
+        (MemoryError("no more"), "out-of-memory", "out-of-memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out-of-memory", "out-of-memory"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "failed", "out-of-memory"),
+        (ImportError("libtorch_cpu.so: cannot open shared object file"), "failed", "failed"),
+    ],
+)
+def test_what_lack_of_memory_looks_like(error: Exception, free: str, limited: str) -> None:
+    """The loader does not say why it could not map: of a worker with a limit it is that, else a disk may forbid it."""
+    assert free == fault(error).status
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 46, hard))
+    try:
+        assert limited == fault(error).status
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def records(results: Path) -> dict[str, dict]:

@@ -101,12 +101,12 @@ def test_a_process_that_takes_too_long_is_a_record_and_exit_3(tmp_path: Path) ->
 
 
 def test_a_process_that_wants_too_much_memory_is_a_record_and_exit_3(tmp_path: Path) -> None:
-    """With the limit that it ran under; whether the loader or the allocator is the first to give up decides how."""
+    """With the limit that it ran under; what gives up first, the loader, an allocator or a thread, decides how."""
     done = bench(*ONE, "--memory-limit", "200MiB", "--results", tmp_path)
     ((_, record),) = read_studies(tmp_path)
 
     assert done.returncode == 3
-    assert record.status in ("failed", "crashed", "out-of-memory")
+    assert record.status in ("out-of-memory", "crashed")
     assert record.readings == []
     assert record.reason
     assert record.memory_limit_bytes == 200 << 20
