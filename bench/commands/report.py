@@ -55,8 +55,6 @@ def report(
         return
     place, console = readme or _beside(results) / "README.md", Console(file=sys.stdout)
     needed = publish.page.missing()
-    if needed:
-        note(f"index.html and plots are left out: {', '.join(needed)} missing; `pip install -e '.[report]'` gets them")
     with uncollected():
         drawn = draw(
             results,
@@ -73,6 +71,8 @@ def report(
             meanwhile=publish.page.prepare if not needed else lambda: None,
         )
         files = _files(drawn, results, asked, place, marked=readme is None, page=not needed)
+    if needed:
+        note(f"index.html and plots are left out: {', '.join(needed)} missing; `pip install -e '.[report]'` gets them")
     made = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
     stale = [path for path, found in made.items() if not path.is_file() or not _same(path.read_bytes(), found)]
     if check:
