@@ -264,14 +264,18 @@ def files(results: Path, pattern: str, machines: Sequence[str] | None = None) ->
     return sorted(found, key=str)  # as paths they take five times as long to compare
 
 
+def all_files(results: Path, machines: Iterable[str]) -> Iterator[str]:
+    """Every file in the runs of these machines, run by run, in order of their names within it."""
+    for machine in machines:
+        for run in sorted(raw_folder(results).glob(f"*/{glob.escape(machine)}/*")):
+            with contextlib.suppress(OSError), os.scandir(run) as inside:  # no folder, or closed to us
+                yield from sorted(entry.path for entry in inside)
+
+
 def count(results: Path, machine: str) -> int:
     """How many records of MEASURED lie in a machine's folders; of 100,000 in half the time that `files` takes."""
-    found = 0
-    for run in raw_folder(results).glob(f"*/{glob.escape(machine)}/*"):
-        with contextlib.suppress(OSError), os.scandir(run) as inside:  # no folder, or closed to us: `files` finds none
-            names = [entry.name for entry in inside]
-            found += sum(len(fnmatch.filter(names, pattern)) for pattern in MEASURED)
-    return found
+    names = [os.path.split(path)[1] for path in all_files(results, [machine])]
+    return sum(len(fnmatch.filter(names, pattern)) for pattern in MEASURED)
 
 
 def no_record(results: Path) -> InputError:

@@ -8,8 +8,9 @@ import gc
 import multiprocessing
 import os
 import signal
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -109,6 +110,8 @@ def _drawn(
         return {names: _of_folders(results, names, gone, asked) for names in folders}
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads of NumPy's BLAS, but not their locks
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(os.getpid(),))
+    enough = threading.Event()
+    threading.Thread(target=read_ahead, args=(results, folders, enough), daemon=True).start()
     try:
         waiting = {names: pool.submit(_of_folders, results, names, gone, asked) for names in folders}
         until_one_idles = islice(as_completed(waiting.values()), len(waiting) - processes + 1)
@@ -126,6 +129,25 @@ def _drawn(
         for process in multiprocessing.active_children():
             process.terminate()
         raise
+    finally:
+        enough.set()
+
+
+def read_ahead(results: Path, folders: Iterable[Folders], enough: threading.Event) -> None:
+    """Ask the system for the files of these machines in the order in which they will be read, until it is enough.
+
+    For a process that validates and one that waits for a disk are the same one: of records that are not in the page
+    cache, a report of 100,000 waited longer than it worked. Nothing is read here, and the system may decline.
+    """
+    for path in (path for names in folders for path in store.all_files(results, names)):
+        if enough.is_set():
+            return
+        with contextlib.suppress(OSError):  # whoever reads it says what is wrong
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(file)
 
 
 def _begin(parent_pid: int) -> None:

@@ -1,11 +1,14 @@
 """bench/commands/draw.py: a machine at a time, in as many processes as are asked for, and the same for any number."""
 
 import cProfile
+import ctypes
 import gc
+import mmap
 import os
 import pstats
 import signal
 import subprocess
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -275,3 +278,41 @@ def test_cycles_are_looked_for_again_afterwards() -> None:
     with pytest.raises(InputError, match="inside"):
         fail()
     assert gc.isenabled()
+
+
+def cached(path: Path) -> bool:
+    """Whether the system holds a file's first page. To read it without waiting would have the page fetched."""
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as pages:
+        held = ctypes.c_ubyte()
+        first = ctypes.c_char.from_buffer(pages)
+        failed = ctypes.CDLL(None).mincore(ctypes.byref(first), ctypes.c_size_t(1), ctypes.byref(held))
+        del first  # else the mapping cannot be closed
+    assert not failed
+    return bool(held.value & 1)
+
+
+def forget(paths: list[Path]) -> None:
+    """Have the system drop what it holds of these files."""
+    for path in paths:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def test_records_are_asked_for_before_they_are_read(tmp_path: Path) -> None:
+    """Those of the machines that are named, until it is enough; a folder that is none is passed over."""
+    results = many(tmp_path, "one", "two")
+    of_one, of_two = (list((tmp_path / "raw").glob(f"*/{name}/*/*")) for name in ("one", "two"))
+    (of_one[0].parent.parent / "stray.json").touch()
+    forget([*of_one, *of_two])
+    if any(map(cached, [*of_one, *of_two])):
+        pytest.skip("a file system that forgets nothing, as one in memory")
+    ended, going = threading.Event(), threading.Event()
+    ended.set()
+
+    draw.read_ahead(results, [("one",)], ended)
+    assert not any(map(cached, of_one))
+
+    draw.read_ahead(results, [("one",), ("no-such",)], going)
+    until(lambda: all(map(cached, of_one)))
+    assert not any(map(cached, of_two))
