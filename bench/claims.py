@@ -192,8 +192,13 @@ class Judged:
         seen = [o.value for o in self.observations if o.value is not None]
         if template is None:
             return None
-        ends = list(dict.fromkeys(f"{end:.2g}" for end in (min(seen), max(seen)))) if seen else ["?"]
+        ends = list(dict.fromkeys(map(_factor, (min(seen), max(seen))))) if seen else ["?"]
         return template.format(where=self.where, factor=" to ".join(ends))
+
+
+def _factor(value: float) -> str:
+    """Two digits, and a third near 1: 1.04 times as many is not 1 times as many."""
+    return f"{value:.3g}" if 0.9 <= value < 1.1 else f"{value:.2g}"
 
 
 def read_claims(path: Path = SHIPPED) -> list[Claim]:

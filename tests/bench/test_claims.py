@@ -396,6 +396,14 @@ def test_answers_are_filled_from_what_was_seen() -> None:
     assert headlines(judged)[0].answer == "TensorFlow trains 1.5 times as fast."
 
 
+@pytest.mark.parametrize(("ratio", "said"), [(1.04, "1.04"), (1.2345, "1.2"), (12.3, "12")])
+def test_a_factor_near_1_is_not_said_to_be_1(ratio: float, said: str) -> None:
+    """Three digits there, two elsewhere."""
+    [judged] = judge([claim(answers={"supported": "{factor} times"})], kept(both(ratio)), [])
+
+    assert judged.answer == f"{said} times"
+
+
 def test_a_verdict_as_json_names_its_records() -> None:
     """Paths relative to the results folder, figures unrounded."""
     trials = [(Path("results") / path, trial) for path, trial in kept(both(1.5))]
