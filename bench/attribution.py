@@ -171,7 +171,7 @@ class _Table:
 
 
 def _table(trials: Iterable[Trial], kind: Kind, only: Sequence[Block] | None = None) -> _Table | Missing:
-    found: dict[Block, dict[float, Trial]] = defaultdict(dict)
+    found: dict[Block, dict[float, tuple[Trial, float]]] = defaultdict(dict)
     who = set()
     for trial in filter(counts, trials):
         case, block = trial.case, (trial.placement.run, trial.placement.block)
@@ -181,8 +181,9 @@ def _table(trials: Iterable[Trial], kind: Kind, only: Sequence[Block] | None = N
         size = size_of(trial, kind)
         if size in found[block]:
             raise InputError(f"run {block[0]} holds {case.entry} twice in block {block[1]}; remove the copy")
-        if seconds_per_step(trial) is not None:
-            found[block][size] = trial
+        seconds = seconds_per_step(trial)
+        if seconds is not None:
+            found[block][size] = trial, seconds
     sizes = sorted({size for of_block in found.values() for size in of_block})
     if len(sizes) < LEAST_SIZES:
         return Missing(reason=f"needs {LEAST_SIZES} sizes, has {len(sizes)}")
@@ -192,12 +193,12 @@ def _table(trials: Iterable[Trial], kind: Kind, only: Sequence[Block] | None = N
         return Missing(reason="no block has every size")
     rows = tuple(tuple(found[block][size] for size in sizes) for block in blocks)
     return _Table(
-        case=rows[0][0].case,
+        case=rows[0][0][0].case,
         blocks=tuple(blocks),
         incomplete=len(found) - len(whole),
         sizes=np.array(sizes),
-        trials=rows,
-        seconds=np.array([[seconds_per_step(trial) for trial in row] for row in rows], dtype=np.float64),
+        trials=tuple(tuple(trial for trial, _ in row) for row in rows),
+        seconds=np.array([[seconds for _, seconds in row] for row in rows], dtype=np.float64),
     )
 
 

@@ -4,6 +4,8 @@ SciPy takes a third of a second to import, which commands that ask for no interv
 not wait for; `scipy.stats` would take a second more, so these are the functions that it calls itself.
 """
 
+from functools import lru_cache
+
 
 def normal_quantile(p: float) -> float:
     """The z below which a share p of the normal distribution lies."""
@@ -19,6 +21,7 @@ def t_cdf(freedom: float, t: float) -> float:
     return float(stdtr(freedom, t))
 
 
+@lru_cache(maxsize=1024)  # a report asks thousands of times for a handful
 def t_quantile(freedom: float, p: float) -> float:
     """The t below which a share p of Student's t lies."""
     from scipy.special import stdtrit

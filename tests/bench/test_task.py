@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.errors import InputError
@@ -72,6 +74,21 @@ def test_hyperparameters_are_values_of_float32() -> None:
     mlp = load_task("mlp").changed(optimizer={"name": "sgd", "learning_rate": 0.1, "momentum": 0.3})
 
     assert float(np.float32(0.1)) == mlp.optimizer.learning_rate != 0.1
+
+
+@given(st.floats(1e-37, 3e38))
+def test_they_are_rounded_as_numpy_rounds(value: float) -> None:
+    """To the nearest, the even one of two."""
+    task = load_task("mlp").changed(optimizer={"name": "sgd", "learning_rate": value})
+
+    assert float(np.float32(value)) == task.optimizer.learning_rate
+
+
+@pytest.mark.parametrize("value", [1e300, 1e-60])
+def test_a_rate_that_float32_cannot_hold_is_refused(value: float) -> None:
+    """It would be infinite, or none at all."""
+    with pytest.raises(InputError, match=r"learning_rate: must be a number that float32 holds"):
+        load_task("mlp").changed(optimizer={"name": "sgd", "learning_rate": value})
 
 
 def test_a_rate_falls_by_exact_factors_alone() -> None:
