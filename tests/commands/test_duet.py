@@ -15,8 +15,8 @@ SHORT = ("--task", "mlp-tiny", "--pairs", "2", "--window", "5", "--seconds", "0.
 
 
 def test_two_entries_take_turns_and_each_duet_is_kept(tmp_path: Path) -> None:
-    """Two duets of fresh processes, with the proofs of both; the same plug-in under two names is near 1."""
-    entries = ("tests.plugins.chatty", "--against", "tests.plugins.good")
+    """Two duets of fresh processes, with the proofs of both; a width names the task as that of `bench run` does."""
+    entries = ("tests.plugins.chatty", "--against", "tests.plugins.good", "--width", "8")
     done = bench("duet", *entries, *SHORT, "--results", tmp_path, "--json")
     assert 0 == done.returncode, done.stderr
     [said] = json.loads(done.stdout)
@@ -24,21 +24,11 @@ def test_two_entries_take_turns_and_each_duet_is_kept(tmp_path: Path) -> None:
 
     assert [0, 1] == [record.block for record in kept]
     assert ["tests.plugins.chatty"] * 2 == [record.subject.entry for record in kept]
+    assert {("mlp-tiny-w8", 64)} == {(record.task.name, record.task.batch_size) for record in kept}
     assert {"base", "control", "head"} == set(kept[0].duet.windows)
     assert kept[0].subject_proof.status == kept[0].reference_proof.status == "ok"
     assert said["rate"]["duets"] == 2
     assert said["control"]["ratio"] > 0
-
-
-def test_a_width_makes_it_another_task(tmp_path: Path) -> None:
-    """Named as `bench run --width` names it, so that a claim finds both."""
-    entries = ("tests.plugins.chatty", "--against", "tests.plugins.good")
-    done = bench("duet", *entries, *SHORT, "--width", "8", "--batch-size", "32", "--results", tmp_path)
-    assert 0 == done.returncode, done.stderr
-    [task] = {record.task for _, record in duets.read(tmp_path)}
-
-    assert ("mlp-tiny-w8", 32) == (task.name, task.batch_size)
-    assert (8,) == tuple(task.layers[1:-1])
 
 
 def test_other_work_is_not_compared(tmp_path: Path) -> None:
