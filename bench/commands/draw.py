@@ -45,12 +45,13 @@ def draw(
     asked: Asked,
     *,
     jobs: int | None = None,
-    meanwhile: Callable[[], None] = lambda: None,
+    meanwhile: Callable[[list[Part]], None] = lambda _: None,
 ) -> Drawn:
     """What is drawn of a results folder, and of contributed ones beside it. jobs: processes, as many as pay by default.
 
-    The same for any number of jobs. meanwhile: what a caller can do already on the core of the first process that finds
-    no folder left; not called where there is no such process. Raises InputError as `bench.material.read`.
+    The same for any number of jobs. meanwhile: what a caller can do already, of the parts that there are, on the core
+    of the first process that finds no folder left; not called where there is no such process. Raises InputError as
+    `bench.material.read`.
     """
     if added:  # to be held against each other, record by record
         whole = material.read(results, added)
@@ -75,8 +76,11 @@ def draw(
         rest = [one for one in folders if not any(set(one) <= set(many) for many in twice)]
         found = {one: found[one] for one in rest} | _drawn(results, twice, gone, asked, processes)
     suites = material.left(store.read_suites(results), gone)
-    every = sorted((part for of in found.values() for part in of), key=lambda part: part.machine)
-    return Drawn(parts=every, suites=suites, withdrawn=withdrawn)
+    return Drawn(parts=_in_order(found.values()), suites=suites, withdrawn=withdrawn)
+
+
+def _in_order(found: Iterable[Sequence[Part]]) -> list[Part]:
+    return sorted((part for of in found for part in of), key=lambda part: part.machine)
 
 
 def _processes(jobs: int | None, folders: int, records: int) -> int:
@@ -104,7 +108,7 @@ def _drawn(
     gone: Collection[Path],
     asked: Asked,
     processes: int,
-    meanwhile: Callable[[], None] = lambda: None,
+    meanwhile: Callable[[list[Part]], None] = lambda _: None,
 ) -> dict[Folders, list[Part]]:
     if processes <= 1:
         return {names: _of_folders(results, names, gone, asked) for names in folders}
@@ -116,7 +120,7 @@ def _drawn(
         waiting = {names: pool.submit(_of_folders, results, names, gone, asked) for names in folders}
         until_one_idles = islice(as_completed(waiting.values()), len(waiting) - processes + 1)
         if all(future.exception() is None for future in until_one_idles):  # else the error is all there will be
-            meanwhile()
+            meanwhile(_in_order(future.result() for future in waiting.values() if future.done()))
         found = {names: future.result() for names, future in waiting.items()}
         pool.shutdown()
         return found

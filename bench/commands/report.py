@@ -68,7 +68,7 @@ def report(
                 look=publish.terminal.look_of(console),
             ),
             jobs=jobs,
-            meanwhile=publish.page.prepare if not needed else lambda: None,
+            meanwhile=publish.page.prepare if not needed else lambda _: None,
         )
         files = _files(drawn, results, asked, place, marked=readme is None, page=not needed)
     if needed:

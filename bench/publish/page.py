@@ -40,10 +40,16 @@ def missing() -> list[str]:
     return [name for name, module in _NEEDS.items() if importlib.util.find_spec(module) is None]
 
 
-def prepare() -> None:
-    """Do already what no record has a say in and what takes seconds. Needs what `missing` names."""
+def prepare(drawn: Sequence[Part]) -> None:
+    """Do already what takes seconds and what is not likely to change once the last machines have been drawn.
+
+    That are the scripts, and the pictures of the first chart of each figure. Needs what `missing` names.
+    """
     _tables_script()
     _plots_script()
+    for figure in _figures(drawn, ()):
+        for plot in figure.plots[:1]:
+            plots.to_png(plots.to_svg(plot))
 
 
 def files(
@@ -55,13 +61,7 @@ def files(
     contests: Sequence[Contest] = (),
 ) -> dict[Path, str | bytes]:
     """The page and its plots, by path. The same records give the same bytes. Needs what `missing` names."""
-    sections, found = parts.sections_of(drawn), parts.sweeps_of(drawn)
-    figures = plots.figures(
-        (one.page.charts for one in sections if one.page is not None and one.page.charts is not None),
-        (one.charts for one in found if one.charts is not None),
-        history,
-        several=sum(bool(part.sections) for part in drawn) > 1,
-    )
+    figures = _figures(drawn, history)
     pictures = {figure.name: plots.to_svg(figure.plots[0]) for figure in figures if figure.plots}
     made: dict[Path, str | bytes] = {
         results / "index.html": _page(drawn, results, judged, figures, pictures, withdrawn, contests)
@@ -70,6 +70,16 @@ def files(
         made[results / "plots" / f"{name}.svg"] = svg
         made[results / "plots" / f"{name}.png"] = plots.to_png(svg)
     return made
+
+
+def _figures(drawn: Sequence[Part], history: Sequence[Shown]) -> list[Figure]:
+    sections, found = parts.sections_of(drawn), parts.sweeps_of(drawn)
+    return plots.figures(
+        (one.page.charts for one in sections if one.page is not None and one.page.charts is not None),
+        (one.charts for one in found if one.charts is not None),
+        history,
+        several=sum(bool(part.sections) for part in drawn) > 1,
+    )
 
 
 # --- what the page says of a machine, a claim, an observation -----------------------------------------------------

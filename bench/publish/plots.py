@@ -13,7 +13,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -700,17 +700,19 @@ def _sweep_name(sweep: Sweep) -> str:
 
 
 def to_svg(plot: Plot) -> str:
-    """The chart as a file has it: with its label, on white, as wide as the files are."""
+    """The chart as a file has it: with its label, on white, as wide as the files are. Made once, whoever asks again."""
+    title = {"text": plot.label, "anchor": "start", "fontSize": 13, "color": INK}
+    return _svg(json.dumps(plot.spec | {"width": STATIC_WIDTH, "title": title, "background": "white"}))
+
+
+@lru_cache(maxsize=16)
+def _svg(spec: str) -> str:
     import vl_convert
 
-    title = {"text": plot.label, "anchor": "start", "fontSize": 13, "color": INK}
-    return str(
-        vl_convert.vegalite_to_svg(
-            vl_spec=plot.spec | {"width": STATIC_WIDTH, "title": title, "background": "white"}, vl_version=VEGA_LITE
-        )
-    )
+    return str(vl_convert.vegalite_to_svg(vl_spec=spec, vl_version=VEGA_LITE))
 
 
+@lru_cache(maxsize=16)
 def to_png(svg: str) -> bytes:
     """The picture of an SVG, with the SVG's SHA-256: the pixels of an edge differ from processor to processor.
 

@@ -37,11 +37,14 @@ def make_material(
 
 def files_of(material: Material, results: Path = RESULTS) -> dict[Path, str | bytes]:
     """Every file that the page's module makes."""
-    asked = claims.read_claims()
-    drawn = parts.of_material(
-        material, parts.Asked(results=results, project=results.parent, claims=tuple(asked), page=True)
-    )
-    return page.files(drawn, results, parts.judged_of(asked, drawn), [], material.withdrawn)
+    drawn = drawn_of(material, results)
+    return page.files(drawn, results, parts.judged_of(claims.read_claims(), drawn), [], material.withdrawn)
+
+
+def drawn_of(material: Material, results: Path = RESULTS) -> list[parts.Part]:
+    """What is drawn of each machine of the material."""
+    asked = tuple(claims.read_claims())
+    return parts.of_material(material, parts.Asked(results=results, project=results.parent, claims=asked, page=True))
 
 
 def page_of(material: Material, results: Path = RESULTS) -> str:

@@ -14,13 +14,13 @@ import pytest
 from bench import stats
 from bench.contract import ENTRIES
 from bench.material import Entry, Withdrawn
-from bench.publish import page, units
+from bench.publish import page, plots, units
 from bench.record import Reading
 from bench.studying import StudyRecord
 from bench.task import load_task
 from tests.command import ROOT
 from tests.make import make_machine, make_record, make_task, make_trial
-from tests.publish.page import Element, files_of, make_material, page_of, read, some_records
+from tests.publish.page import Element, drawn_of, files_of, make_material, page_of, read, some_records
 
 HOSTILE = "<script>window.broken=1</script><img src=x onerror=window.broken=1>\"'`&amp;</script>\u2028<!--\u202e"
 
@@ -177,6 +177,21 @@ def test_the_same_records_give_the_same_bytes() -> None:
     records = some_records()
 
     assert files_of(make_material(records)) == files_of(make_material(records[::-1]))
+
+
+def test_pictures_that_were_prepared_are_not_made_again() -> None:
+    """Those of the machines that were drawn already, which stay first once the last one is there."""
+    machines = [make_machine(fingerprint=f"machine-{name}", name=name) for name in ("ada", "eniac", "zuse")]
+    records = [(path, t.model_copy(update={"machine": m})) for m in machines for path, t in some_records()]
+    made = files_of(make_material(records))
+    for remembered in (plots._svg, plots.to_png):
+        remembered.cache_clear()
+
+    page.prepare(drawn_of(make_material([one for one in records if one[1].machine != machines[-1]])))
+    prepared = plots._svg.cache_info().misses
+
+    assert made == files_of(make_material(records))
+    assert 0 < prepared == plots._svg.cache_info().misses
 
 
 def test_plots_lie_beside_the_page_as_svg_and_png() -> None:
