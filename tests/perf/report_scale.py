@@ -240,11 +240,32 @@ def measure(count: int, only: Sequence[str]) -> Found:
         found: Found = {"records": count}
         for name, of in MEASURES.items():
             if name == "write" or not only or name in only:
-                found[name] = of(Path(scratch), count)
+                found[name] = of(Path(scratch), count) | {"by": stamp()}
                 print(f"{count:,} {name}: {found[name]}", file=sys.stderr, flush=True)
         if (Path(scratch) / "trials.parquet").exists():
             shutil.copy(Path(scratch) / "trials.parquet", KEPT)
         return found
+
+
+def stamp() -> Found:
+    """Where, when and of which code a measure is: those of one file need not be of one day."""
+    return {
+        "machine": read_machine().name,
+        "cores": len(os.sched_getaffinity(0)),
+        "git_commit": read_source(ROOT).git_commit,
+        "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def merged(kept: Found, new: Found) -> Found:
+    """A document with what a newer one measured in place of its own; what that did not measure stays."""
+    measured = {one["records"]: one for one in kept["measured"]}
+    for one in new["measured"]:
+        measured[one["records"]] = measured.get(one["records"], {}) | one
+    return kept | {
+        "measured": [measured[count] for count in sorted(measured)],
+        "repeated": new["repeated"] or kept["repeated"],
+    }
 
 
 KEPT = Path(tempfile.gettempdir()) / f"report-scale-{os.getpid()}.parquet"  # the last export, for --rows
@@ -285,6 +306,7 @@ def tables(document: Found) -> str:
         ("A record and its share of a certificate", lambda one: _each(one, one["write"]["bytes"])),
         ("`bench report`", lambda one: _run(one["report"], one["records"])),
         ("its memory, all processes", lambda one: _mib(one["report"]["peak_bytes_of_all"])),
+        ("measured on, by commit", lambda one: _by(one["report"])),
         ("index.html", lambda one: _mib(one["report"]["bytes_of"]["index.html"])),
         ("`bench query` over the records", lambda one: _run(one["query"], one["records"])),
         ("`bench export --format parquet`", lambda one: _run(one["export"], one["records"])),
@@ -315,6 +337,14 @@ def tables(document: Found) -> str:
             for one in document["repeated"]
         ]
     return "\n".join(lines)
+
+
+def _by(of: Found) -> str:
+    by = of.get("by")
+    if by is None:
+        return "as the file says"
+    cores = "1 core" if by["cores"] == 1 else f"{by['cores']} cores"
+    return f"{by['created_utc'][:10]}, {by['machine']}, {cores}, {by['git_commit'][:12]}"
 
 
 def _or_not(of: Callable[[Found], str], one: Found) -> str:
@@ -348,7 +378,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, action="append")
     parser.add_argument("--only", choices=[name for name in MEASURES if name != "write"], action="append", default=[])
     parser.add_argument("--rows", type=int, action="append", default=[], help="Of a Parquet file that is asked.")
-    parser.add_argument("--json", type=Path, help="Keep what was measured.")
+    parser.add_argument("--json", type=Path, help="Keep what was measured, in place of what it holds of that.")
     parser.add_argument("--read", type=Path, help="Print the tables of such a file in place of measuring.")
     given = parser.parse_args()
     if given.read is not None:
@@ -372,6 +402,8 @@ def main() -> None:
     }
     print(tables(document))
     if given.json is not None:
+        if given.json.exists():
+            document = merged(json.loads(given.json.read_text(encoding="utf-8")), document)
         given.json.write_text(compact_json(document), encoding="utf-8")
 
 
