@@ -396,6 +396,16 @@ def test_answers_are_filled_from_what_was_seen() -> None:
     assert headlines(judged)[0].answer == "TensorFlow trains 1.5 times as fast."
 
 
+def test_of_claims_with_one_place_the_last_that_has_an_answer_is_said() -> None:
+    """The more exact one where it was measured, else the other."""
+    answers = {"supported": "faster"}
+    rough = claim(name="rough", headline=2, answers=answers)
+    exact = claim(name="exact", headline=2, answers=answers, e_measure="duet/samples_per_second")
+
+    assert ["exact"] == [h.claim.name for h in headlines(judge([rough, exact], kept(both(1.5)), [], turns(0.1)))]
+    assert ["rough"] == [h.claim.name for h in headlines(judge([rough, exact], kept(both(1.5)), []))]
+
+
 @pytest.mark.parametrize(("ratio", "said"), [(1.04, "1.04"), (1.2345, "1.2"), (12.3, "12")])
 def test_a_factor_near_1_is_not_said_to_be_1(ratio: float, said: str) -> None:
     """Three digits there, two elsewhere."""
