@@ -103,10 +103,10 @@ def _files(
     text = place.read_text(encoding="utf-8") if place.is_file() else None
     if text is not None and (not marked or publish.markdown.BEGIN in text):
         table = publish.markdown.project_table(part.candidate for part in drawn.parts if part.candidate is not None)
-        answer = publish.claims.answer(judged, _from(place, results))
-        files[place] = publish.markdown.fill_readme(
-            text, table, place=str(place), answer=answer, turns=publish.duets.for_readme(contests, place.parent)
-        )
+        where = _from(place, results)
+        answer = publish.claims.answer(judged, where)
+        turns = publish.duets.for_readme(contests, place.parent, where)
+        files[place] = publish.markdown.fill_readme(text, table, place=str(place), answer=answer, turns=turns)
     return files
 
 

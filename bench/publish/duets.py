@@ -10,6 +10,7 @@ from bench.publish import escape, listings, units
 from bench.publish.listings import Cell, Head, Line, Table
 from bench.publish.markdown import table as rows_of
 from bench.stats import Estimate
+from bench.task import Task, load_task, shipped_tasks
 
 HEADS = (
     Head(text="Entry", filtered=True),
@@ -127,13 +128,22 @@ def document(found: Sequence[Contest]) -> list[dict[str, Any]]:
 
 def section(found: Sequence[Contest], results: Path) -> str:
     """The section of results/README.md."""
-    return "## In turns\n\n" + for_readme(found, results)
+    return "## In turns\n\n" + _tables(found, results)
 
 
-def for_readme(found: Sequence[Contest], folder: Path) -> str:
-    """A table a machine and task; links are relative to the folder. Empty where nothing was measured in turns."""
-    if not found:
-        return ""
+def for_readme(found: Sequence[Contest], folder: Path, results: str) -> str:
+    """The same for the project's README: of tasks as they ship, and where the others are. Empty where there is none.
+
+    Links are relative to the folder; results: where results/ lies from there.
+    """
+    shipped = [one for one in found if _as_shipped(one.first.task)]
+    others = units.count(len(found) - len(shipped), "ratio")
+    more = f"{others} of other widths, batch sizes or tasks: [{results}/README.md]({results}/README.md#in-turns).\n"
+    return (_tables(shipped, folder) + "\n" if shipped else "") + (more if len(shipped) < len(found) else "")
+
+
+def _tables(found: Sequence[Contest], folder: Path) -> str:
+    """A table a machine and task; links are relative to the folder."""
     lines = [escape.markdown(_NOTE, len(_NOTE)), ""]
     groups: dict[tuple[str, str], list[Contest]] = {}
     for one in found:
@@ -151,7 +161,13 @@ def for_readme(found: Sequence[Contest], folder: Path) -> str:
 def where_text(one: Contest) -> str:
     """mlp: 784-128-64-10, ..., on AMD EPYC (amd-epyc-2c-8e7b), 1 thread"""
     machine, task = one.first.machine, one.first.task
-    return f"{task.name}: {task.title}, on {units.processor(machine)}, {units.workers(one.subject.threads)}"
+    variant = f" (batch {task.batch_size})" if task.name in shipped_tasks() and not _as_shipped(task) else ""
+    return f"{task.name}{variant}: {task.title}, on {units.processor(machine)}, {units.workers(one.subject.threads)}"
+
+
+def _as_shipped(task: Task) -> bool:
+    """Whether a duet of the task is one of the shipped task of its name: it has no epochs."""
+    return task.name in shipped_tasks() and task.changed(epochs=load_task(task.name).epochs) == load_task(task.name)
 
 
 def _folder(one: Contest, results: Path) -> str:
