@@ -118,7 +118,7 @@ class Briefer:
 
     def _once(self, value: Any) -> Any:
         """The first of all equal values; any that can be hashed."""
-        # By its fields, which compare in C: pydantic compares two values in Python, a twentieth of all the reading.
+        # By its fields, which compare in C: pydantic compares two values in Python, which took a twentieth of a report.
         key = (type(value), *value.__dict__.values()) if isinstance(value, Value) else value
         return self._known.setdefault(key, value)
 

@@ -25,7 +25,7 @@ def _float32(value: float) -> float:
     Keras rounds some hyperparameters to float32 even where the variables are float64, torch never does. Values
     that float32 holds exactly are the same number on every side, so the rounding happens once, here.
     """
-    rounded = c_float(value).value  # NumPy takes ten times as long, and each record of a task holds a few
+    rounded = c_float(value).value  # NumPy takes 2.7 times as long, and each record of a task holds a few
     if math.isinf(rounded) or (rounded == 0) != (value == 0):
         raise ValueError("must be a number that float32 holds, from about 1e-45 to 3.4e38")
     return rounded

@@ -140,8 +140,8 @@ def _drawn(
 def read_ahead(results: Path, folders: Iterable[Folders], enough: threading.Event) -> None:
     """Ask the system for the files of these machines in the order in which they will be read, until it is enough.
 
-    For a process that validates and one that waits for a disk are the same one: of records that are not in the page
-    cache, a report of 100,000 waited longer than it worked. Nothing is read here, and the system may decline.
+    For a process that validates and one that waits for a disk are the same one: for records that were not in the page
+    cache it waited half as long as it worked. Nothing is read here, and the system may decline.
     """
     for path in (path for names in folders for path in store.all_files(results, names)):
         if enough.is_set():

@@ -10,7 +10,7 @@ from bench.publish import escape, listings, units
 from bench.publish.listings import Cell, Head, Line, Table
 from bench.publish.markdown import table as rows_of
 from bench.stats import Estimate
-from bench.task import Task, load_task, shipped_tasks
+from bench.task import Task, is_shipped, is_variant, load_task, shipped_tasks
 
 HEADS = (
     Head(text="Entry", filtered=True),
@@ -136,7 +136,7 @@ def for_readme(found: Sequence[Contest], folder: Path, results: str) -> str:
 
     Links are relative to the folder; results: where results/ lies from there.
     """
-    shipped = [one for one in found if _as_shipped(one.first.task)]
+    shipped = [one for one in found if is_shipped(_of_any_length(one.first.task))]
     others = units.count(len(found) - len(shipped), "ratio")
     more = f"{others} of other widths, batch sizes or tasks: [{results}/README.md]({results}/README.md#in-turns).\n"
     return (_tables(shipped, folder) + "\n" if shipped else "") + (more if len(shipped) < len(found) else "")
@@ -161,13 +161,13 @@ def _tables(found: Sequence[Contest], folder: Path) -> str:
 def where_text(one: Contest) -> str:
     """mlp: 784-128-64-10, ..., on AMD EPYC (amd-epyc-2c-8e7b), 1 thread"""
     machine, task = one.first.machine, one.first.task
-    variant = f" (batch {task.batch_size})" if task.name in shipped_tasks() and not _as_shipped(task) else ""
+    variant = f" (batch {task.batch_size})" if is_variant(_of_any_length(task)) else ""
     return f"{task.name}{variant}: {task.title}, on {units.processor(machine)}, {units.workers(one.subject.threads)}"
 
 
-def _as_shipped(task: Task) -> bool:
-    """Whether a duet of the task is one of the shipped task of its name: it has no epochs."""
-    return task.name in shipped_tasks() and task.changed(epochs=load_task(task.name).epochs) == load_task(task.name)
+def _of_any_length(task: Task) -> Task:
+    """With the epochs of the shipped task of its name, for a duet has none."""
+    return task.changed(epochs=load_task(task.name).epochs) if task.name in shipped_tasks() else task
 
 
 def _folder(one: Contest, results: Path) -> str:

@@ -88,8 +88,8 @@ class Table:
     none: str
 
 
-# By text and not by path: a report of 100,000 records asks half a million times, and a path takes ten times as long to
-# be hashed.
+# By text and not by path: each record is asked for in every verdict that it enters, and a folder's path takes six times
+# as long to be made and hashed as its text.
 
 
 def folder(path: Path, results: Path) -> str:
