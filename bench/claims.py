@@ -820,14 +820,26 @@ def describe(o: Observation) -> str:
 
 
 def where_text(c: Conditions) -> str:
-    """mlp, batch 512, 4 epochs, 2 threads; nothing where all conditions are pooled."""
+    """mlp, batch 512, 4 epochs, 2 threads; cuda, tf32 where it is so; nothing where all conditions are pooled."""
+    return ", ".join(part for part in where_parts(c).values() if part not in ("cpu", "ieee"))
+
+
+def where_parts(c: Conditions) -> dict[str, str]:
+    """Each condition in words, by its name; none where all conditions are pooled."""
     if not c.batch_size:
-        return ""
+        return {}
     threads = "1 thread" if c.threads == 1 else f"{c.threads} threads"
     threads += "" if c.processes == 1 else f" in each of {c.processes} processes"
     epochs = "1 epoch" if c.epochs == 1 else f"{c.epochs} epochs"
     epochs = "in turns" if c.study == DUET else epochs
-    return f"{c.task}, batch {c.batch_size}, {epochs}, {threads}"
+    return {
+        "task": c.task,
+        "batch size": f"batch {c.batch_size}",
+        "epochs": epochs,
+        "threads": threads,
+        "device": c.device,
+        "precision": c.precision,
+    }
 
 
 def headlines(judged: Sequence[Judged]) -> list[Judged]:

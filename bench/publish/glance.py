@@ -9,7 +9,19 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
-from bench.claims import Claim, Evidence, Judged, Observation, Record, Seen, judge_seen, verdicts, where_text
+from bench.claims import (
+    Claim,
+    Evidence,
+    Judged,
+    Observation,
+    Record,
+    Seen,
+    judge_seen,
+    verdicts,
+    where_parts,
+    where_text,
+)
+from bench.measures import DUET, Conditions
 from bench.publish import claims, units
 from bench.publish.plots import NAMES
 from bench.stats import verdict_of
@@ -291,20 +303,33 @@ FRAMEWORKS = {name: NAMES[name] for name in ("torch", "tensorflow")}
 _WORDS: dict[Take, str] = {**FRAMEWORKS, "tie": "a tie", "undecided": "not decided"}  # type: ignore[dict-item]
 
 
+def unusual(c: Conditions, usual: Conditions) -> str:
+    """What of its conditions is not as usual: batch 512, 2 threads. All of them where words do not tell them apart.
+
+    Of a duet the epochs are not said: what its case measures says that it took turns.
+    """
+    theirs = where_parts(usual)
+    unsaid = {"epochs"} if DUET in (c.study, usual.study) else set()
+    parts = [part for name, part in where_parts(c).items() if name not in unsaid and part != theirs.get(name)]
+    return ", ".join(parts) or ("" if c.fingerprint == usual.fingerprint else where_text(c))
+
+
 def elsewhere(choice: Choice) -> str:
-    """What the other conditions say: the same in 3 of 5 others; PyTorch in 1 (mlp, batch 512); not decided in 1."""
+    """What the other conditions say: the same in 3 of 5 others; PyTorch in 1 (batch 512); not decided in 1."""
     others = [o for o in choice.all if o is not choice.shown]
-    if not others:
+    if choice.shown is None or not others:
         pooled = choice.shown is not None and choice.shown.evidence.kind == "spread"
         return "over all conditions" if pooled else "no others measured"
     by: dict[Take, list[Observation]] = {}
     for o in others:
         by.setdefault(take(o), []).append(o)
-    same = by.pop(choice.take, [])
-    parts = [f"the same in {len(same)} of {units.count(len(others), 'other')}"]
-    for what in sorted(by, key=list(_WORDS).index):
-        where = f" ({'; '.join(where_text(o.conditions) for o in by[what][:3])})" if what in FRAMEWORKS else ""
-        parts.append(f"{_WORDS[what]} in {len(by[what])}{where}")
+    parts: list[str] = []
+    for what in sorted(by, key=lambda what: (what != choice.take, list(_WORDS).index(what))):
+        part = f"{'the same' if what == choice.take else _WORDS[what]} in {len(by[what])}"
+        part += "" if parts else f" of {units.count(len(others), 'other')}"
+        told = what in FRAMEWORKS and what != choice.take
+        where = "; ".join(unusual(o.conditions, choice.shown.conditions) for o in by[what][:3]) if told else ""
+        parts.append(part + (f" ({where})" if where else ""))
     return "; ".join(parts)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from bench.claims import Claim, Judged, Observation, where_text
 from bench.duets import Contest
 from bench.material import Withdrawn
+from bench.measures import Conditions
 from bench.publish import claims, duets, escape, glance, listings, markdown, parts, plots
 from bench.publish.history import Shown
 from bench.publish.listings import Link, Table
@@ -94,10 +95,12 @@ class Place(Facts):
     verdicts: dict[str, Judged]  # by the claim's name
 
     @property
-    def usual(self) -> str:
-        """The conditions of most choices, so that they need not be said of each."""
-        where = [where_text(choice.shown.conditions) for choice in self.choices if choice.shown is not None]
-        return max(dict.fromkeys(where), key=where.count, default="")
+    def usual(self) -> Conditions | None:
+        """The conditions of most choices, so that they need not be said of each; None where all pool what they saw."""
+        where = [choice.shown.conditions for choice in self.choices if choice.shown is not None]
+        texts = [where_text(c) for c in where]
+        often = max(filter(None, dict.fromkeys(texts)), key=texts.count, default=None)
+        return None if often is None else where[texts.index(often)]
 
 
 def _places(drawn: Iterable[Part], judged: Sequence[Judged]) -> list[Place]:

@@ -7,9 +7,9 @@ import pytest
 
 from bench import claims
 from bench.claims import Evidence, Observation
-from bench.measures import TRIAL_MEASURES, Conditions
+from bench.measures import DUET, TRIAL_MEASURES, Conditions
 from bench.publish import glance
-from bench.publish.glance import Take, choices, elsewhere, leader, of_leader, take
+from bench.publish.glance import Take, choices, elsewhere, leader, of_leader, take, unusual
 from bench.task import load_task
 from tests.make import make_machine, make_record, make_trial
 
@@ -134,7 +134,27 @@ def test_a_case_that_turns_elsewhere_says_where() -> None:
 
     found = next(c for c in choices(records, [])["machine-0"] if c.case.name == "as-written")
 
-    assert "the same in 0 of 1 other; TensorFlow in 1 (mlp, batch 512, 10 epochs, 1 thread)" == elsewhere(found)
+    assert "TensorFlow in 1 of 1 other (batch 512)" == elsewhere(found)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, ""),
+        ({"threads": 2, "batch_size": 512}, "batch 512, 2 threads"),
+        ({"epochs": 3}, "3 epochs"),
+        ({"study": DUET, "epochs": 0}, ""),
+        ({"study": DUET, "epochs": 0, "task": "mlp-deep", "fingerprint": "deep"}, "mlp-deep"),
+        ({"device": "cuda", "precision": "tf32"}, "cuda, tf32"),
+        ({"fingerprint": "another learning rate"}, "mlp, batch 64, 10 epochs, 1 thread"),
+    ],
+    ids=["as usual", "batch and threads", "epochs", "a duet", "a duet of another task", "device", "no word for it"],
+)
+def test_only_what_is_unusual_is_said(changed: dict[str, str | int], said: str) -> None:
+    """Of a task that differs in what has no word here, all is said, rather than nothing."""
+    usual = observed(1.0).conditions
+
+    assert said == unusual(replace(usual, **changed), usual)
 
 
 def test_machines_are_judged_each_by_itself() -> None:
