@@ -33,6 +33,7 @@ Take = Literal["tensorflow", "torch", "tie", "undecided", "not measured"]
 _BEST = (("tensorflow", "torch"),)
 _AS_WRITTEN = (("tensorflow-function", "torch-eager"),)
 _OWN_TASKS = ("mlp", "mlp-tiny", "mlp-deep", "mlp-wide")
+_WIDE = {"tasks": ("mlp-w*",), "widths": (1024, 2048, 4096)}
 # What each guide puts first, and the fastest of each: without them a best is none.
 _NEEDS = ("tensorflow-loop", "torch-tuned")
 
@@ -107,8 +108,7 @@ CASES: tuple[Claim, ...] = (
         measure="samples_per_second",
         best_of=_BEST,
         needs=_NEEDS,
-        tasks=("mlp-w*",),
-        widths=(1024, 2048, 4096),
+        **_WIDE,
     ),
     _case(
         "wide-steps",
@@ -116,8 +116,7 @@ CASES: tuple[Claim, ...] = (
         "samples/s in turns; whole epochs compiled in TensorFlow, the tuned loop in PyTorch, 1,024 units or more",
         measure="duet/samples_per_second",
         pairs=(_NEEDS,),
-        tasks=("mlp-w*",),
-        widths=(1024, 2048, 4096),
+        **_WIDE,
     ),
     _case(
         "accuracy",
