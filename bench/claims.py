@@ -30,7 +30,7 @@ from pydantic import Field, model_validator
 
 from bench.distributions import f_quantile
 from bench.duets import Contest, Played, contests
-from bench.equivalence import MARGIN, equivalence
+from bench.equivalence import LEAST_SEEDS, MARGIN, equivalence
 from bench.errors import InputError
 from bench.measures import DUET, Conditions, Point, Points, chosen_run, median_of
 from bench.record import Machine, Trial, Value, read_toml
@@ -689,8 +689,9 @@ def _how(claim: Claim) -> str:
 
 
 def _judged(claim: Claim, observations: Sequence[Observation], used: Sequence[Point]) -> Judged:
+    tested = [o for o in observations if _is_test(o)] or observations
     holding, failing, open_ = (
-        [o for o in observations if o.outcome == outcome] for outcome in ("holds", "fails", "undecided")
+        [o for o in tested if o.outcome == outcome] for outcome in ("holds", "fails", "undecided")
     )
     n = len(holding) + len(failing) + len(open_)  # without a figure nothing can agree or disagree
     if n == 0:
@@ -708,6 +709,8 @@ def _judged(claim: Claim, observations: Sequence[Observation], used: Sequence[Po
         why = f"holds {where} ({len(holding)} of {n}, fails in {len(failing)})"
     else:
         verdict, why = "undecided", f"{len(open_)} of {n} are not decided; {_would_decide(open_)}"
+    if aside := sum(o.outcome == "undecided" for o in observations) - len(open_):
+        why += f"; {aside} more with fewer than {LEAST_SEEDS} seeds set aside"
     versions = {name: version for point in used for name, version in point.versions.items()}
     return Judged(
         claim=claim,
@@ -721,6 +724,11 @@ def _judged(claim: Claim, observations: Sequence[Observation], used: Sequence[Po
         ),
         versions=versions,
     )
+
+
+def _is_test(o: Observation) -> bool:
+    """Whether it could have decided: an equivalence needs so many seeds, and a short run must undo no long one's."""
+    return o.evidence.kind != "equivalent" or o.n >= LEAST_SEEDS
 
 
 def _reached(version: str, from_: str) -> bool:

@@ -324,7 +324,7 @@ def elsewhere(choice: Choice) -> str:
         by.setdefault(take(o), []).append(o)
     parts: list[str] = []
     for what in sorted(by, key=lambda what: (what != choice.take, list(_WORDS).index(what))):
-        part = f"{'the same' if what == choice.take else _WORDS[what]} in {len(by[what])}"
+        part = f"{'the same' if what == choice.take != 'undecided' else _WORDS[what]} in {len(by[what])}"
         part += "" if parts else f" of {units.count(len(others), 'other')}"
         told = what in FRAMEWORKS and what != choice.take
         where = "; ".join(unusual(o.conditions, choice.shown.conditions) for o in by[what][:3]) if told else ""

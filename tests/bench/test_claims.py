@@ -345,6 +345,25 @@ def test_accuracy_is_equivalent_or_not_and_needs_ten_seeds() -> None:
     assert one(judge([asked], trials(5, 0.0), [])).verdict == "undecided"
 
 
+@pytest.mark.parametrize(
+    ("gap", "verdict", "why"), [(0.0, "supported", "holds in 1 of 1"), (0.02, "refuted", "fails in 1 of 1")]
+)
+def test_too_few_seeds_undo_no_verdict_of_enough(gap: float, verdict: str, why: str) -> None:
+    """Three seeds at another batch size are no test of it: set aside, and that is said."""
+    asked = claim(e_measure="final_accuracy", e_kind="equivalent")
+    found = [
+        make_trial(entry, block, accuracy=0.87 + off, task=make_task(batch_size=batch), run=f"of-{batch}")
+        for batch, blocks in ((64, 12), (512, 3))
+        for block in range(blocks)
+        for entry, off in (("torch-eager", 0.0), ("tensorflow-function", gap + 0.0005 * (block % 2)))
+    ]
+
+    judged = one(judge([asked], kept(found), []))
+
+    assert (verdict, f"{why}; 1 more with fewer than 10 seeds set aside") == (judged.verdict, judged.why)
+    assert {3, 12} == {o.n for o in judged.observations}
+
+
 def test_a_study_decides_like_a_trial() -> None:
     """Growth below the limit holds, above it fails; the same bits hold, others fail."""
     growth = claim(e_measure="soak/growth", e_kind="at-most", e_limit=100.0, e_pairs=[], e_subjects=["torch-eager"])

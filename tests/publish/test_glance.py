@@ -9,7 +9,7 @@ from bench import claims
 from bench.claims import Evidence, Observation
 from bench.measures import DUET, TRIAL_MEASURES, Conditions
 from bench.publish import glance
-from bench.publish.glance import Take, choices, elsewhere, leader, of_leader, take, unusual
+from bench.publish.glance import Choice, Take, choices, elsewhere, leader, of_leader, take, unusual
 from bench.task import load_task
 from tests.make import make_machine, make_record, make_trial
 
@@ -135,6 +135,17 @@ def test_a_case_that_turns_elsewhere_says_where() -> None:
     found = next(c for c in choices(records, [])["machine-0"] if c.case.name == "as-written")
 
     assert "TensorFlow in 1 of 1 other (batch 512)" == elsewhere(found)
+
+
+def test_what_is_open_elsewhere_too_is_said_to_be_open() -> None:
+    """Not "the same": that is said of a framework to take, or of a tie."""
+    shown, other, tie = observed(1.0, (0.9, 1.1)), observed(1.1, (0.9, 1.2)), observed(1.0, (0.999, 1.001))
+
+    def said(*seen: Observation) -> str:
+        return elsewhere(Choice(case=glance.CASES[0], shown=seen[0], all=seen, why=""))
+
+    assert "not decided in 1 of 1 other" == said(shown, other)
+    assert "the same in 1 of 2 others; not decided in 1" == said(tie, replace(tie, n=6), other)
 
 
 @pytest.mark.parametrize(
