@@ -689,7 +689,7 @@ def _how(claim: Claim) -> str:
 
 
 def _judged(claim: Claim, observations: Sequence[Observation], used: Sequence[Point]) -> Judged:
-    tested = [o for o in observations if _is_test(o)] or observations
+    tested = _without_short(observations)
     holding, failing, open_ = (
         [o for o in tested if o.outcome == outcome] for outcome in ("holds", "fails", "undecided")
     )
@@ -726,9 +726,12 @@ def _judged(claim: Claim, observations: Sequence[Observation], used: Sequence[Po
     )
 
 
-def _is_test(o: Observation) -> bool:
-    """Whether it could have decided: an equivalence needs so many seeds, and a short run must undo no long one's."""
-    return o.evidence.kind != "equivalent" or o.n >= LEAST_SEEDS
+def _without_short(observations: Sequence[Observation]) -> Sequence[Observation]:
+    """All but the equivalences of too few seeds to hold or fail, where another has enough: they must not undo it."""
+    short = [o for o in observations if o.evidence.kind == "equivalent" and o.n < LEAST_SEEDS]
+    if len(short) == sum(o.evidence.kind == "equivalent" for o in observations):
+        return observations
+    return [o for o in observations if o not in short]
 
 
 def _reached(version: str, from_: str) -> bool:

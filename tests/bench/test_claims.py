@@ -364,6 +364,16 @@ def test_too_few_seeds_undo_no_verdict_of_enough(gap: float, verdict: str, why: 
     assert {3, 12} == {o.n for o in judged.observations}
 
 
+def test_too_few_seeds_leave_a_claim_open_where_only_a_ratio_speaks_beside_them() -> None:
+    """Faster holds, and equally accurate is open: so is the claim that asks for both."""
+    faster, equal = claim(), claim(e_measure="final_accuracy", e_kind="equivalent")
+    asked = faster.model_copy(update={"evidence": [*faster.evidence, *equal.evidence]})
+
+    judged = one(judge([asked], kept(both(2.0, blocks=5)), []))
+
+    assert ("undecided", "1 of 2 are not decided; 5 seeds, and a claim needs 10") == (judged.verdict, judged.why)
+
+
 def test_a_study_decides_like_a_trial() -> None:
     """Growth below the limit holds, above it fails; the same bits hold, others fail."""
     growth = claim(e_measure="soak/growth", e_kind="at-most", e_limit=100.0, e_pairs=[], e_subjects=["torch-eager"])
