@@ -689,9 +689,10 @@ def _how(claim: Claim) -> str:
 
 
 def _judged(claim: Claim, observations: Sequence[Observation], used: Sequence[Point]) -> Judged:
-    tested = _without_short(observations)
+    short = _short(observations)
     holding, failing, open_ = (
-        [o for o in tested if o.outcome == outcome] for outcome in ("holds", "fails", "undecided")
+        [o for o in observations if o.outcome == outcome and o not in short]
+        for outcome in ("holds", "fails", "undecided")
     )
     n = len(holding) + len(failing) + len(open_)  # without a figure nothing can agree or disagree
     if n == 0:
@@ -709,8 +710,8 @@ def _judged(claim: Claim, observations: Sequence[Observation], used: Sequence[Po
         why = f"holds {where} ({len(holding)} of {n}, fails in {len(failing)})"
     else:
         verdict, why = "undecided", f"{len(open_)} of {n} are not decided; {_would_decide(open_)}"
-    if aside := sum(o.outcome == "undecided" for o in observations) - len(open_):
-        why += f"; {aside} more with fewer than {LEAST_SEEDS} seeds set aside"
+    if short:
+        why += f"; {len(short)} more with fewer than {LEAST_SEEDS} seeds set aside"
     versions = {name: version for point in used for name, version in point.versions.items()}
     return Judged(
         claim=claim,
@@ -726,12 +727,11 @@ def _judged(claim: Claim, observations: Sequence[Observation], used: Sequence[Po
     )
 
 
-def _without_short(observations: Sequence[Observation]) -> Sequence[Observation]:
-    """All but the equivalences of too few seeds to hold or fail, where another has enough: they must not undo it."""
-    short = [o for o in observations if o.evidence.kind == "equivalent" and o.n < LEAST_SEEDS]
-    if len(short) == sum(o.evidence.kind == "equivalent" for o in observations):
-        return observations
-    return [o for o in observations if o not in short]
+def _short(observations: Sequence[Observation]) -> list[Observation]:
+    """The equivalences of too few seeds to hold or fail, where another has enough: they must not undo it."""
+    equivalences = [o for o in observations if o.evidence.kind == "equivalent" and o.n > 0]
+    short = [o for o in equivalences if o.n < LEAST_SEEDS]
+    return short if len(short) < len(equivalences) else []
 
 
 def _reached(version: str, from_: str) -> bool:
