@@ -50,7 +50,7 @@ from bench.commands.selftest import selftest_
 from bench.commands.study import study_
 from bench.doctor import examine, examine_cuda, unfit
 from bench.duets import DuetRecord
-from bench.errors import InputError
+from bench.errors import InputError, Interrupted
 from bench.estimate import Estimator
 from bench.inputs import check_data
 from bench.interpreters import read_interpreters
@@ -303,7 +303,8 @@ def _resumed(
         if not (cluster.todo(found, folder) if begun else runner.remaining(found, folder)):
             continue
         on_nodes = begun is not None and begun.name == "slurm"  # it may be gone on with from any machine
-        check_begun_here(folder, found, machine=found.machine_fingerprint if on_nodes else machine, source=source)
+        here = found.machine_fingerprint if on_nodes else machine
+        check_begun_here(folder, found.machine_fingerprint, found.source, machine=here, source=source)
         return folder, found, begun
     raise InputError(f"--resume: {results} holds no unfinished run of this plan; leave --resume out to start one")
 
@@ -471,7 +472,7 @@ def _run_on_cluster(chosen: Plan, folder: Path | None, team: cluster.Executor, r
             raise
         except KeyboardInterrupt:
             kept = sum(trial.status != "lost" for trial in done)
-            raise _Interrupted(f"{kept} of {total} trials are kept; go on with `bench run --resume`") from None
+            raise Interrupted(f"{kept} of {total} trials are kept; go on with `bench run --resume`") from None
     everything = cluster.trials_of(folder)
     _show(chosen, everything, as_json=as_json)
     for one in cluster.folders(folder):
@@ -599,7 +600,7 @@ def _run_with_progress(chosen: Plan, folder: Path, estimator: Estimator, machine
             where = runner.Where(machine=machine, source=read_source(ROOT))
             runner.run_plan(chosen, folder, where, before=before, after=after)
     except KeyboardInterrupt:
-        raise _Interrupted(f"{len(done)} of {len(todo)} trials are kept; go on with `bench run --resume`") from None
+        raise Interrupted(f"{len(done)} of {len(todo)} trials are kept; go on with `bench run --resume`") from None
     return done
 
 
@@ -616,10 +617,6 @@ def _width_text(chosen: Plan, trials: list[Trial], blocks: int) -> str:
 
 def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-
-
-class _Interrupted(Exception):
-    """Ctrl-C in a run; the message says what is kept."""
 
 
 @app.command()
@@ -769,7 +766,7 @@ def _run() -> int:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         note(f"bench: {' '.join(message.split())} (see `bench --help`)")
         return 2
-    except _Interrupted as interrupted:
+    except Interrupted as interrupted:
         note(f"bench: interrupted: {interrupted}")
         return 130
     except (KeyboardInterrupt, typer.Abort):

@@ -18,6 +18,7 @@ from typing import Literal
 
 from bench import gate, store
 from bench.duet import Duet, SideName
+from bench.errors import InputError
 from bench.gate import Rule, Sample, why_invalid
 from bench.record import Case, Count, Machine, Proof, Seconds, Source, Value, compact_json, read_value
 from bench.stats import Estimate, Verdict, estimate, verdict_of
@@ -138,6 +139,28 @@ def contests(found: Iterable[Played]) -> list[Contest]:
 def order(one: Contest) -> tuple[str, str, str, str, str]:
     """By machine and task, then by the entries."""
     return one.first.machine.name, one.reference.task, one.reference.fingerprint, one.reference.entry, one.subject.entry
+
+
+def unfinished(results: Path, reference: Case, subjects: Sequence[Case], pairs: int) -> tuple[Path, list[Played]]:
+    """The newest run of the duets of these cases, and of none else, that lacks some of so many pairs; what it holds.
+
+    A duet that ended badly is not lacking. Raises InputError where there is no such run.
+    """
+    runs: dict[Path, list[Played]] = defaultdict(list)
+    for path, record in read(results):
+        runs[path.parent].append((path, record))
+    for folder, found in sorted(runs.items(), key=lambda run: run[1][0][1].duet.started_utc, reverse=True):
+        held = {(record.reference, record.subject) for _, record in found}
+        if held == {(reference, subject) for subject in subjects} and any(
+            not (folder / store.duet_file(subject, reference, block)).exists()
+            for subject in subjects
+            for block in range(pairs)
+        ):
+            return folder, found
+    raise InputError(
+        f"--resume: {results} holds no run of these duets that lacks some of {pairs} pairs; "
+        "ask for more by --pairs, or leave --resume out to start one"
+    )
 
 
 def write(folder: Path, record: DuetRecord) -> Path:

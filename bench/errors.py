@@ -12,6 +12,10 @@ class InputError(Exception):
         super().__init__(" ".join(message.split()))
 
 
+class Interrupted(Exception):
+    """Ctrl-C, or a polite end from outside, while records were made; the message says what is kept and how to go on."""
+
+
 def validation_message(place: str, error: object) -> str:
     """Turn pydantic's ValidationError into one line: ``place: path[index]: cause, is value``.
 

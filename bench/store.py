@@ -91,9 +91,7 @@ def write_once(path: Path, text: str | bytes) -> None:
         raise NameTaken(f"{path}: exists already, and a record is never rewritten; take another --results") from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise NoSpace(
-                f"{path.parent}: no space left for a record; free some, then go on with `bench run --resume`"
-            ) from None
+            raise NoSpace(f"{path.parent}: no space left for a record; free some, then go on with --resume") from None
         raise InputError(f"{path}: cannot be written ({error.strerror}); check the folder's permissions") from None
 
 
@@ -364,4 +362,4 @@ def check_space(folder: Path, needed_bytes: int = 1 << 20) -> None:
     """Raise NoSpace where the disk could not take another record: before a trial is run for nothing."""
     status = os.statvfs(folder)
     if status.f_bavail * status.f_frsize < needed_bytes:
-        raise NoSpace(f"{folder}: under 1 MiB left on the disk; free some, then go on with `bench run --resume`")
+        raise NoSpace(f"{folder}: under 1 MiB left on the disk; free some, then go on with --resume")

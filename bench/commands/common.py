@@ -8,8 +8,7 @@ import typer
 from rich.console import Console
 
 from bench.errors import InputError
-from bench.record import Plan
-from bench.studying import StudyPlan
+from bench.record import Source
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -44,13 +43,16 @@ def bytes_of(text: str | None) -> int | None:
     return size
 
 
-def check_begun_here(folder: Path, plan: Plan | StudyPlan, *, machine: str, source: str) -> None:
-    """Raise InputError where the run of a folder was begun on another machine or with other code: runs mix none."""
-    if plan.machine_fingerprint != machine:
+def check_begun_here(folder: Path, begun_on: str, begun_by: Source, *, machine: str, source: str) -> None:
+    """Raise InputError where the run of a folder was begun on another machine or with other code: runs mix none.
+
+    begun_on, machine: fingerprints of machines. source: the sha256 of the code that is to go on.
+    """
+    if begun_on != machine:
         raise InputError(f"{folder}: was begun on another machine; go on there, or start anew without --resume")
-    if plan.source.sha256 != source:
+    if begun_by.sha256 != source:
         raise InputError(
-            f"{folder}: was begun with other code (commit {plan.source.git_commit or 'unknown'}); "
+            f"{folder}: was begun with other code (commit {begun_by.git_commit or 'unknown'}); "
             "check that out, or start anew without --resume"
         )
 

@@ -12,11 +12,11 @@ from typing import Annotated
 import typer
 
 from bench import duet, duets, plan, runner, store
-from bench.commands.common import ROOT, JsonOption, ResultsOption, check_at_least, note, out
+from bench.commands.common import ROOT, JsonOption, ResultsOption, check_at_least, check_begun_here, note, out
 from bench.contract import Entry
 from bench.duet import OF_TWO_ENTRIES, Score, Side
 from bench.duets import DuetRecord, Played
-from bench.errors import InputError
+from bench.errors import InputError, Interrupted
 from bench.inputs import check_data
 from bench.plugins import find_entry
 from bench.probes.machine import read_machine
@@ -39,6 +39,38 @@ class _Asked:
     case: Case
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Match:
+    """Two entries whose certificates and windows are settled, so that duets can be played."""
+
+    subject: _Asked
+    reference: _Asked
+    score: Score
+    subject_proof: Proof
+    reference_proof: Proof
+    subject_call_seconds: float
+    reference_call_seconds: float
+
+    def play(self, run: str, block: int, draw: random.Random, where: runner.Where) -> DuetRecord:
+        """One duet of fresh processes; whatever they do, a record comes back."""
+        sides = [Side(name="base"), Side(name="control"), Side(name="head", entry=self.subject.entry)]
+        return DuetRecord(
+            run=run,
+            block=block,
+            subject=self.subject.case,
+            reference=self.reference.case,
+            subject_proof=self.subject_proof,
+            reference_proof=self.reference_proof,
+            subject_call_seconds=self.subject_call_seconds,
+            reference_call_seconds=self.reference_call_seconds,
+            task=self.score.task,
+            duet=duet.play(self.score, sides, seed=block, order=draw),
+            cores=runner.worker_cores(self.score.case.threads),
+            machine=where.machine,
+            source=where.source,
+        )
+
+
 def duet_(
     entry: Annotated[list[str], typer.Argument(help="Entries, each compared with that of --against.")],
     against: Annotated[str, typer.Option(help="The entry that takes part twice.")] = "torch-eager",
@@ -47,20 +79,26 @@ def duet_(
     width: Annotated[int | None, typer.Option(help="Of every hidden layer.")] = None,
     threads: Annotated[int, typer.Option(help="Threads and cores of each side.")] = 1,
     pairs: Annotated[int, typer.Option(help="Duets of each entry, each of fresh processes.")] = PAIRS,
-    window: Annotated[float, typer.Option(help="Milliseconds that a window takes at least.")] = WINDOW_MILLISECONDS,
-    seconds: Annotated[float, typer.Option(help="That each side of a duet trains.")] = OF_TWO_ENTRIES.side_seconds,
+    window: Annotated[
+        float | None,
+        typer.Option(help=f"Milliseconds that a window takes at least; {WINDOW_MILLISECONDS:g} by default."),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help=f"That each side of a duet trains; {OF_TWO_ENTRIES.side_seconds:g} by default."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the random orders.")] = None,
     results: ResultsOption = Path("results"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Play those of --pairs that the newest run of the same duets lacks.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """How much faster is one entry than another? Both are alive at once and train in turns, so that drift cancels."""
     check_at_least("--threads", threads, 1)
     check_at_least("--pairs", pairs, _LEAST_PAIRS)
     check_at_least("--seed", seed, 0)
-    if not 1 <= window <= 250:
-        raise InputError(f"--window {window:g}: must be from 1 to 250 milliseconds")
-    if not 0.1 <= seconds <= 60:
-        raise InputError(f"--seconds {seconds:g}: must be from 0.1 to 60")
+    windows = _windows(window, seconds, resume=resume)
     runner.worker_cores(threads)
     spec = load_task(task)
     spec = spec if width is None else spec.widened(width)
@@ -69,48 +107,59 @@ def duet_(
     if not subjects:
         raise InputError(f"bench duet {against}: is the entry of --against itself; name another")
     check_data()
-    windows = dataclasses.replace(OF_TWO_ENTRIES, seconds=window / 1000, side_seconds=seconds)
+    where = runner.Where(machine=read_machine(), source=read_source(ROOT))
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    now = datetime.now(UTC)
+    folder = store.run_folder(results, now.isoformat(), where.machine.name, store.run_name(now, "duet"))
+    able: list[_Match] = []
+    played: list[Played] = []
+    if resume:
+        folder, played = duets.unfinished(results, reference.case, [one.case for one in subjects], pairs)
+        begun = played[0][1]
+        check_begun_here(
+            folder,
+            begun.machine.fingerprint,
+            begun.source,
+            machine=where.machine.fingerprint,
+            source=where.source.sha256,
+        )
+        able = [_match_of(one, reference, played, folder) for one in subjects]
     with store.locked(results):
-        now, where = datetime.now(UTC), runner.Where(machine=read_machine(), source=read_source(ROOT))
-        run = store.run_name(now, "duet")
-        folder = store.run_folder(results, now.isoformat(), where.machine.name, run)
-        proofs = {one.entry.name: _certified(one, spec, folder, where) for one in (reference, *subjects)}
-        scores = _scores(reference, subjects, spec, proofs, windows)
-        draw = random.Random(secrets.randbelow(2**31) if seed is None else seed)
-        played: list[Played] = []
-        for block in range(pairs):
-            able = [one for one in subjects if one.entry.name in scores]
-            for subject in draw.sample(able, len(able)):
-                store.check_space(folder)
-                of_subject, of_reference = scores[subject.entry.name], scores[against]
-                made = duet.play(
-                    duet.together(of_reference, of_subject, windows),
-                    [Side(name="base"), Side(name="control"), Side(name="head", entry=subject.entry)],
-                    seed=block,
-                    order=draw,
-                )
-                record = DuetRecord(
-                    run=run,
-                    block=block,
-                    subject=subject.case,
-                    reference=reference.case,
-                    subject_proof=proofs[subject.entry.name],
-                    reference_proof=proofs[against],
-                    subject_call_seconds=of_subject.call_seconds,
-                    reference_call_seconds=of_reference.call_seconds,
-                    task=spec,
-                    duet=made,
-                    cores=runner.worker_cores(threads),
-                    machine=where.machine,
-                    source=where.source,
-                )
-                played.append((duets.write(folder, record), record))
-                note(f"duet {block + 1} of {pairs}: {escape.plain(published.line(record))}")
+        able = able or _new_matches(reference, subjects, spec, folder, where, windows)
+        try:
+            for block in range(pairs):
+                draw = random.Random(f"{seed}/{block}")
+                for match in draw.sample(able, len(able)):
+                    if (folder / store.duet_file(match.subject.case, reference.case, block)).exists():
+                        continue
+                    store.check_space(folder)
+                    record = match.play(folder.name, block, draw, where)
+                    played.append((duets.write(folder, record), record))
+                    note(f"duet {block + 1} of {pairs}: {escape.plain(published.line(record))}")
+        except KeyboardInterrupt:
+            if not played:
+                raise
+            kept = f"{len(played)} of {pairs * len(able)} duets are kept"
+            raise Interrupted(f"{kept}; go on with --resume, and without --window and --seconds") from None
     found = duets.contests(played)
     out(json.dumps(published.document(found), indent=1) if as_json else published.to_text(found))
     note(f"records: {folder}")
     if len(found) < len(subjects) or any(one.failed or not one.played for one in found):
         raise typer.Exit(3)
+
+
+def _windows(window: float | None, seconds: float | None, *, resume: bool) -> duet.Windows:
+    """Of a new run. Raises InputError for lengths that make no sense, or that would change those of a run begun."""
+    for flag, value in (("--window", window), ("--seconds", seconds)):
+        if resume and value is not None:
+            raise InputError(f"{flag}: the windows of a run are settled when it begins; leave it out with --resume")
+    window = WINDOW_MILLISECONDS if window is None else window
+    seconds = OF_TWO_ENTRIES.side_seconds if seconds is None else seconds
+    if not 1 <= window <= 250:
+        raise InputError(f"--window {window:g}: must be from 1 to 250 milliseconds")
+    if not 0.1 <= seconds <= 60:
+        raise InputError(f"--seconds {seconds:g}: must be from 0.1 to 60")
+    return dataclasses.replace(OF_TWO_ENTRIES, seconds=window / 1000, side_seconds=seconds)
 
 
 def _cases(names: Sequence[str], task: Task, threads: int) -> list[_Asked]:
@@ -133,16 +182,65 @@ def _certified(one: _Asked, task: Task, folder: Path, where: runner.Where) -> Pr
     return store.write_certificate(folder, made)
 
 
-def _scores(
-    reference: _Asked, subjects: Sequence[_Asked], task: Task, proofs: dict[str, Proof], windows: duet.Windows
-) -> dict[str, Score]:
-    """The windows of each entry that can be compared, by its name; none where that is not true of the reference."""
+def _new_matches(
+    reference: _Asked,
+    subjects: Sequence[_Asked],
+    task: Task,
+    folder: Path,
+    where: runner.Where,
+    windows: duet.Windows,
+) -> list[_Match]:
+    """Of each subject that can be compared, by certificates made now; none where that is not true of the reference."""
+    proofs = {one.entry.name: _certified(one, task, folder, where) for one in (reference, *subjects)}
+    scores = _scores((reference, *subjects), task, proofs, windows)
+    of_reference = scores.get(reference.entry.name)
+    return [
+        _Match(
+            subject=one,
+            reference=reference,
+            score=duet.together(of_reference, of_subject, windows),
+            subject_proof=proofs[one.entry.name],
+            reference_proof=proofs[reference.entry.name],
+            subject_call_seconds=of_subject.call_seconds,
+            reference_call_seconds=of_reference.call_seconds,
+        )
+        for one in subjects
+        if of_reference is not None and (of_subject := scores.get(one.entry.name)) is not None
+    ]
+
+
+def _scores(asked: Sequence[_Asked], task: Task, proofs: dict[str, Proof], windows: duet.Windows) -> dict[str, Score]:
+    """The windows of each entry that can be compared, by its name."""
     found: dict[str, Score] = {}
-    for one in (reference, *subjects):
+    for one in asked:
         if proofs[one.entry.name].status == "ok":
             score = duet.calibrate(Side(name="base"), task=task, entry=one.entry, case=one.case, windows=windows)
             if isinstance(score, Score):
                 found[one.entry.name] = score
             else:
                 note(f"{one.entry.name}: no window could be trained: {escape.plain(score)}")
-    return found if reference.entry.name in found else {}
+    return found
+
+
+def _match_of(subject: _Asked, reference: _Asked, played: Sequence[Played], folder: Path) -> _Match:
+    """The match that a run's duets were of. Raises InputError where none of its subject's ended well."""
+    ended_well = (record for _, record in played if record.subject == subject.case and record.duet.status == "ok")
+    record = next(ended_well, None)
+    if record is None:
+        raise InputError(f"{folder}: no duet of {subject.entry.name} ended well; start anew without --resume")
+    return _Match(
+        subject=subject,
+        reference=reference,
+        score=Score(
+            case=reference.case,
+            task=record.task,
+            entry=reference.entry,
+            steps=record.duet.steps,
+            rounds=len(record.duet.order),
+            warm_up=OF_TWO_ENTRIES.warm_up,
+        ),
+        subject_proof=record.subject_proof,
+        reference_proof=record.reference_proof,
+        subject_call_seconds=record.subject_call_seconds,
+        reference_call_seconds=record.reference_call_seconds,
+    )

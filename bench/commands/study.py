@@ -54,7 +54,9 @@ def study_(
     if resume:
         flags = study or entry or None, blocks, threads, time_limit, memory_limit
         folder, plan = studying.unfinished(results, plan if any(flag is not None for flag in flags) else None, seed)
-        check_begun_here(folder, plan, machine=machine.fingerprint, source=source.sha256)
+        check_begun_here(
+            folder, plan.machine_fingerprint, plan.source, machine=machine.fingerprint, source=source.sha256
+        )
     todo = studying.missing(plan, folder) if folder else list(studying.asked(plan))
     if dry_run:
         for block, _, what, subject, task in todo:

@@ -124,3 +124,32 @@ def test_a_broken_duet_is_one_line(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match=r"duet-000.*steps"):
         duets.read(tmp_path)
+
+
+def test_the_newest_run_that_lacks_some_is_gone_on_with(tmp_path: Path) -> None:
+    """Runs of two, three and one of the pairs, the last with another subject as well; a duet that failed was played."""
+    for run, hour, blocks, subjects in (
+        ("run-a", 5, 2, ["tensorflow-function"]),
+        ("run-b", 6, 3, ["tensorflow-function"]),
+        ("run-c", 7, 1, ["tensorflow-function", "tensorflow-loop"]),
+    ):
+        for block in range(blocks):
+            for subject in subjects:
+                made = make_duet(block, run=run, subject=subject, status="failed" if block == 2 else "ok")
+                started = made.duet.model_copy(update={"started_utc": f"2026-01-02T0{hour}:00:00+00:00"})
+                prove_duet(
+                    store.run_folder(tmp_path, started.started_utc, made.machine.name, run),
+                    made.model_copy(update={"duet": started}),
+                )
+    one, two = (make_duet(subject=subject) for subject in ("tensorflow-function", "tensorflow-loop"))
+
+    def begun(pairs: int, *records: DuetRecord) -> tuple[str, int]:
+        folder, found = duets.unfinished(tmp_path, one.reference, [record.subject for record in records], pairs)
+        return folder.name, len(found)
+
+    assert ("run-b", 3) == begun(4, one)
+    assert ("run-a", 2) == begun(3, one)
+    assert ("run-c", 2) == begun(2, one, two)
+    for pairs, records in ((2, [one]), (9, [two]), (1, [one, two])):
+        with pytest.raises(InputError, match=f"no run of these duets that lacks some of {pairs} pairs"):
+            begun(pairs, *records)

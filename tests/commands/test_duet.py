@@ -1,34 +1,124 @@
 """`bench duet` as a person runs it, with real processes."""
 
 import json
+import shutil
+import signal
+from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from bench import duets
 from tests.bench.test_cli import one_line
 from tests.bench.test_selection import keep
-from tests.command import bench
+from tests.command import bench, start
 from tests.make import make_duet, make_trial, prove_duet
 
 SHORT = ("--task", "mlp-tiny", "--pairs", "2", "--window", "5", "--seconds", "0.5")
+GOOD = ("tests.plugins.chatty", "--against", "tests.plugins.good", "--width", "8")
+AGAIN = ("--task", "mlp-tiny", "--resume")
 
 
-def test_two_entries_take_turns_and_each_duet_is_kept(tmp_path: Path) -> None:
-    """Two duets of fresh processes, with the proofs of both; a width names the task as that of `bench run` does."""
-    entries = ("tests.plugins.chatty", "--against", "tests.plugins.good", "--width", "8")
-    done = bench("duet", *entries, *SHORT, "--results", tmp_path, "--json")
-    assert 0 == done.returncode, done.stderr
-    [said] = json.loads(done.stdout)
-    kept = [record for _, record in duets.read(tmp_path)]
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A run that Ctrl-C ended after its first duets, and that --resume went on with.
 
-    assert [0, 1] == [record.block for record in kept]
-    assert ["tests.plugins.chatty"] * 2 == [record.subject.entry for record in kept]
+    interrupted: exit code and standard error. begun: the files of its end, with what is in them.
+    """
+
+    interrupted: tuple[int, str]
+    begun: dict[Path, bytes]
+    first: int
+    resumed: CompletedProcess[str]
+    results: Path
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    """Some duets of forty, interrupted, and one more."""
+    results = tmp_path_factory.mktemp("session")
+    with start("duet", *GOOD, *SHORT, "--pairs", "40", "--results", results) as running:
+        try:
+            assert running.stderr is not None
+            said = next((line for line in running.stderr if line.startswith("duet 1 of 40")), "")
+            running.send_signal(signal.SIGINT)
+            stderr = running.stderr.read()
+            code = running.wait(60)
+        finally:
+            running.kill()
+    assert said, stderr
+    begun = {path: path.read_bytes() for path in results.glob("raw/*/*/*/*.json")}
+    first = sum(path.name.startswith("duet-") for path in begun)
+    resumed = bench("duet", *GOOD, *AGAIN, "--pairs", first + 1, "--json", "--results", results)
+    return Session(interrupted=(code, stderr), begun=begun, first=first, resumed=resumed, results=results)
+
+
+def test_ctrl_c_keeps_the_duets_that_were_played(session: Session) -> None:
+    """Exit 130 and one line that says how to go on; no part of a file is left."""
+    code, stderr = session.interrupted
+
+    assert 130 == code
+    assert f"{session.first} of 40 duets are kept; go on with --resume" in stderr
+    assert "Traceback" not in stderr
+    assert [] == list(session.results.rglob("*.tmp"))
+
+
+def test_resume_plays_what_is_lacking_and_no_more(session: Session) -> None:
+    """In the same windows and under the same certificates; what was there is not touched."""
+    assert 0 == session.resumed.returncode, session.resumed.stderr
+    kept = [record for _, record in duets.read(session.results)]
+
+    assert session.begun.items() <= {path: path.read_bytes() for path in session.begun}.items()
+    assert [*range(session.first + 1)] == [record.block for record in kept]
+    assert 1 == len({(one.run, one.duet.steps, len(one.duet.order), one.subject_proof.sha256) for one in kept})
+    assert 1 == session.resumed.stderr.count(f" of {session.first + 1}: ")
+
+
+def test_two_entries_take_turns_and_each_duet_is_kept(session: Session) -> None:
+    """Fresh processes, with the proofs of both; a width names the task as that of `bench run` does."""
+    [said] = json.loads(session.resumed.stdout)
+    kept = [record for _, record in duets.read(session.results)]
+
+    assert {"tests.plugins.chatty"} == {record.subject.entry for record in kept}
     assert {("mlp-tiny-w8", 64)} == {(record.task.name, record.task.batch_size) for record in kept}
     assert {"base", "control", "head"} == set(kept[0].duet.windows)
     assert kept[0].subject_proof.status == kept[0].reference_proof.status == "ok"
-    assert said["rate"]["duets"] == 2
+    assert said["rate"]["duets"] == session.first + 1
     assert said["control"]["ratio"] > 0
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "words"),
+    [
+        ("machine", {"fingerprint": "0" * 12}, "was begun on another machine"),
+        ("source", {"sha256": "0" * 64}, "was begun with other code"),
+        ("duet", {"status": "failed"}, "no duet of tests.plugins.chatty ended well"),
+    ],
+)
+def test_what_cannot_be_gone_on_with_is_one_line(
+    session: Session, tmp_path: Path, part: str, changes: dict[str, str], words: str
+) -> None:
+    """A run is of one machine and of one code, and its windows are known from its duets."""
+    results = tmp_path / "results"
+    shutil.copytree(session.results, results)
+    for path in results.glob("raw/*/*/*/duet-*.json"):
+        record = json.loads(path.read_text())
+        record[part].update(changes)
+        path.write_text(json.dumps(record))
+    before = sorted(results.rglob("*"))
+
+    assert words in one_line(bench("duet", *GOOD, *AGAIN, "--pairs", "40", "--results", results))
+    assert before == sorted(results.rglob("*"))
+
+
+def test_resume_asks_for_the_same_duets(session: Session) -> None:
+    """Nothing lacking, or other flags: one line."""
+    enough = bench("duet", *GOOD, *AGAIN, "--pairs", session.first + 1, "--results", session.results)
+    other = bench("duet", *GOOD, *AGAIN, "--pairs", "40", "--batch-size", "32", "--results", session.results)
+
+    assert f"holds no run of these duets that lacks some of {session.first + 1} pairs" in one_line(enough)
+    assert "holds no run of these duets" in one_line(other)
 
 
 def test_other_work_is_not_compared(tmp_path: Path) -> None:
@@ -59,6 +149,9 @@ def test_a_subject_that_fails_is_kept_with_its_reason(tmp_path: Path) -> None:
         (("no-such-entry",), "no-such-entry"),
         (("numpy", "--against", "numpy"), "bench duet numpy: is the entry of --against itself"),
         (("numpy", "--pairs", "1"), "--pairs 1: must be at least 2"),
+        (("numpy", "--resume"), "holds no run of these duets"),
+        (("numpy", "--resume", "--window", "9"), "--window: the windows of a run are settled when it begins"),
+        (("numpy", "--resume", "--seconds", "9"), "--seconds: the windows of a run are settled when it begins"),
         (("numpy", "--window", "0"), "--window 0: must be from 1 to 250 milliseconds"),
         (("numpy", "--seconds", "0"), "--seconds 0: must be from 0.1 to 60"),
         (("numpy", "--threads", "0"), "--threads 0"),
