@@ -314,9 +314,9 @@ def _place(case: Case) -> int:
     return order.index(case.framework) if case.framework in order else len(order)
 
 
-def _rank(case: Case) -> tuple[int, bool, str]:
-    """By framework, as written before tuned."""
-    return _place(case), case.tier != "as-written", case.entry
+def _rank(case: Case) -> tuple[int, bool, bool, str]:
+    """By framework; the reference of all tables before PyTorch's other entries, as written before tuned."""
+    return _place(case), case.entry != REFERENCE, case.tier != "as-written", case.entry
 
 
 def _against(group: str, row: Row, reference: Row) -> Against:

@@ -254,6 +254,17 @@ def test_like_modes_are_compared_with_the_first_frameworks_entry() -> None:
     ] == found
 
 
+def test_the_reference_of_all_tables_is_that_of_its_mode() -> None:
+    """Not an entry of PyTorch's whose name comes before, which other frameworks' entries may share no run with."""
+    other = [make_record(make_trial("torch-by-hand", block, seconds=5.0, run="run-1")) for block in range(2)]
+    [section] = tables.sections([*four_entries(), *other])
+    found = {one.row.case.entry: one for one in tables.like_modes(section) if one.group == "eager"}
+
+    assert ["torch-eager", "torch-by-hand", "tensorflow-eager"] == list(found)
+    assert {"torch-eager"} == {one.reference.case.entry for one in found.values()}
+    assert found["tensorflow-eager"].comparison is not None
+
+
 def test_the_best_of_each_framework_is_its_fastest_entry() -> None:
     """One row a framework, against PyTorch's best."""
     [section] = tables.sections(four_entries())
