@@ -12,7 +12,7 @@ from bench.attribution import Missing, StepParts
 from bench.ceilings import Shares, SlowCeiling, shares, slow_ceilings
 from bench.coldstart import BreakEven, ColdStart
 from bench.publish import units
-from bench.publish.tables import MODES, Row, Section, entry_name, entry_text
+from bench.publish.tables import MODES, Row, Section, case_order, entry_name, entry_text, in_turns, of_run_text
 from bench.record import Case
 from bench.stats import MemorySpread, Spread, counts, spread
 
@@ -159,7 +159,8 @@ def _part(part: Spread, step: Spread) -> str:
 def baseline(row: Row, rows: Iterable[Row]) -> Row | None:
     """What a compiled entry must make up for: its framework's first as-written entry of an earlier mode.
 
-    Of the same device and environment; None for an entry of the earliest mode itself.
+    The reference of all tables goes before the others of its mode. Of the same device and environment; None for an
+    entry of the earliest mode itself.
     """
     case = row.case
     like = [
@@ -170,25 +171,36 @@ def baseline(row: Row, rows: Iterable[Row]) -> Row | None:
         and other.case.tier == "as-written"
         and MODES.index(other.case.mode) < MODES.index(case.mode)
     ]
-    return min(like, key=lambda other: (MODES.index(other.case.mode), other.case.entry), default=None)
+    return min(like, key=lambda other: case_order(other.case), default=None)
 
 
-def _cold(section: Section) -> list[tuple[Row, ColdStart, BreakEven | Missing | None]]:
+@dataclass(frozen=True, kw_only=True)
+class _Cold:
+    """Cold start of a row. paid: None where nothing is to be made up for. run: of paid, where that is not the row's."""
+
+    row: Row
+    start: ColdStart
+    paid: BreakEven | Missing | None
+    run: str | None
+
+
+def _cold(section: Section) -> list[_Cold]:
     found = []
     for row in section.rows:
         start, other = coldstart.cold_start(row.trials), baseline(row, section.rows)
-        paid = None if other is None else coldstart.break_even(row.trials, other.trials)
+        turns = None if other is None else in_turns(row, other)
+        paid = None if turns is None else coldstart.break_even(turns.row, turns.reference)
         if start is not None:
-            found.append((row, start, paid))
+            found.append(_Cold(row=row, start=start, paid=paid, run=turns.run if turns else None))
     return found
 
 
 def cold_starts(section: Section) -> Detail | None:
     """Import, build, first step and warm-up, and after how many steps a compiled entry has paid for itself."""
     found = _cold(section)
-    if not any(start.total_seconds is not None for _, start, _ in found):
+    if not any(one.start.total_seconds is not None for one in found):
         return None
-    floored = [f"{entry_name(row.case)} {start.floored} of {start.n}" for row, start, _ in found if start.floored]
+    floored = [f"{entry_name(one.row.case)} {one.start.floored} of {one.start.n}" for one in found if one.start.floored]
     steps = section.task.steps_per_epoch
     return Detail(
         title="Cold start",
@@ -198,15 +210,15 @@ def cold_starts(section: Section) -> Detail | None:
         heads=("Entry", "Device", "Import", "Build", "First step", "Warm-up", "In all", "Break-even [95%]"),
         rows=tuple(
             (
-                *_who(row),
-                units.seconds(start.import_seconds.median),
-                units.seconds(start.build_seconds.median),
-                units.seconds(start.first_step_seconds.median),
-                units.seconds(_median(start.warm_up_seconds)),
-                units.seconds(_median(start.total_seconds)),
-                "" if paid is None else break_even_text(paid, steps_per_epoch=steps),
+                *_who(one.row),
+                units.seconds(one.start.import_seconds.median),
+                units.seconds(one.start.build_seconds.median),
+                units.seconds(one.start.first_step_seconds.median),
+                units.seconds(_median(one.start.warm_up_seconds)),
+                units.seconds(_median(one.start.total_seconds)),
+                "" if one.paid is None else break_even_text(one.paid, steps_per_epoch=steps) + of_run_text(one.run),
             )
-            for row, start, paid in found
+            for one in found
         ),
         remarks=(f"first epoch no slower than the later ones, warm-up taken as 0: {', '.join(floored)}",)
         if floored
@@ -382,10 +394,10 @@ def figures(section: Section) -> dict[str, Any]:
             for part in _parts(row)
         ],
         "cold_starts": [
-            _named(row.case)
-            | {name: value for name, value in asdict(start).items() if name != "case"}
-            | {"break_even": None if paid is None else plain(paid)}
-            for row, start, paid in _cold(section)
+            _named(one.row.case)
+            | {name: value for name, value in asdict(one.start).items() if name != "case"}
+            | {"break_even": None if one.paid is None else plain(one.paid) | {"run": one.run}}
+            for one in _cold(section)
         ],
         "memory_energy_and_cards": [
             _named(row.case)

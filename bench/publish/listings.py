@@ -26,6 +26,7 @@ from bench.publish.tables import (
     entry_text,
     failures_of,
     like_modes,
+    of_run_text,
     rate_text,
 )
 from bench.record import Case, Certificate, Trial
@@ -329,7 +330,7 @@ def _against_line(section: Section, one: Against, results: Path) -> Line:
         Cell(text=rate_text(one.row.summary), order=_median(one.row.summary.samples_per_second)),
         Cell(text="reference" if ratio is None else entry_text(one.reference.case)),
         Cell(
-            text=REFERENCE_TEXT if ratio is None else units.ratio(ratio) + (f" (run {one.run})" if one.run else ""),
+            text=REFERENCE_TEXT if ratio is None else units.ratio(ratio) + of_run_text(one.run),
             order=1.0 if ratio is None else ratio.ratio,
         ),
         Cell(text="" if ratio is None else units.verdict(ratio), key="" if ratio is None else ratio.verdict),

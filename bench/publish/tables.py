@@ -320,21 +320,39 @@ def _rank(case: Case) -> tuple[int, bool, bool, str]:
 
 
 def _against(group: str, row: Row, reference: Row) -> Against:
-    """Over the run that both rows show; where they show two, over the one they share with the most blocks."""
     if row is reference:
         return Against(group=group, row=row, reference=reference, comparison=None, run=None)
-    sides: Sequence[Sequence[Trial]] = (reference.trials, row.trials)
-    run = None
+    found = in_turns(row, reference)
+    comparison = compare(found.reference, found.row)
+    return Against(group=group, row=row, reference=reference, comparison=comparison, run=found.run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InTurns:
+    """Trials of two rows that are to be compared. run: theirs, where that is not the run that both rows show."""
+
+    reference: Sequence[Trial]
+    row: Sequence[Trial]
+    run: str | None
+
+
+def in_turns(row: Row, reference: Row) -> InTurns:
+    """Of the run that both rows show; where they show two, of the one they share with the most blocks."""
     both = {trial.placement.run for trial in row.every} & {trial.placement.run for trial in reference.every}
-    if row.run != reference.run and both:
-        of_run = {run: [_of_run(side.every, run) for side in (reference, row)] for run in both}
-        run = max(both, key=lambda name: (len(of_run[name][1]), max(t.started_utc for t in of_run[name][1])))
-        sides = of_run[run]
-    return Against(group=group, row=row, reference=reference, comparison=compare(*sides), run=run)
+    if row.run == reference.run or not both:
+        return InTurns(reference=reference.trials, row=row.trials, run=None)
+    of_run = {run: [_of_run(side.every, run) for side in (reference, row)] for run in both}
+    run = max(both, key=lambda name: (len(of_run[name][1]), max(t.started_utc for t in of_run[name][1])))
+    return InTurns(reference=of_run[run][0], row=of_run[run][1], run=run)
 
 
 def _of_run(trials: Iterable[Trial], run: str) -> list[Trial]:
     return [trial for trial in trials if trial.placement.run == run]
+
+
+def of_run_text(run: str | None) -> str:
+    """What is said beside a comparison of another run than that of the rows."""
+    return "" if run is None else f" (run {run})"
 
 
 AGAINST_HEADS = ("Entry", "Device", "Samples/s, median (range, n)", "Against", "Ratio [95%]", "Verdict")
@@ -348,7 +366,7 @@ def against_texts(one: Against) -> tuple[str, ...]:
         one.row.case.device,
         rate_text(one.row.summary),
         "reference" if one.comparison is None else entry_name(one.reference.case),
-        "1" if one.comparison is None else units.ratio(one.comparison) + (f" (run {one.run})" if one.run else ""),
+        "1" if one.comparison is None else units.ratio(one.comparison) + of_run_text(one.run),
         "" if one.comparison is None else units.verdict(one.comparison),
     )
 

@@ -201,6 +201,25 @@ def test_a_card_tells_what_throttled_it() -> None:
     ) == found.remarks
 
 
+def test_what_a_compiled_entry_must_make_up_for_took_turns_with_it() -> None:
+    """PyTorch's plain entry, not one whose name comes before, in the run that has both where a newer one does not."""
+    old = [make_record(make_trial(e, b)) for e in ("torch-by-hand", "torch-eager", "torch-compile") for b in range(2)]
+    new = [
+        make_record(make_trial("torch-eager", block, run="run-1", started_utc=f"2026-01-03T03:0{block}:00Z"))
+        for block in range(3)
+    ]
+    [section] = tables.sections([*old, *new])
+    cold = {one["entry"]: one for one in details.figures(section)["cold_starts"]}
+    paid = cold["torch-compile"]["break_even"]
+
+    assert (None, None) == (cold["torch-eager"]["break_even"], cold["torch-by-hand"]["break_even"])
+    assert ("torch-eager", 2, "run-0") == (paid["against"]["entry"], paid["blocks"], paid["run"])
+    found = details.cold_starts(section)
+    assert found is not None
+    [text] = [row[-1] for row in found.rows if row[0] == "torch-compile"]
+    assert text.endswith("(run run-0)")
+
+
 def test_the_json_holds_them_unrounded() -> None:
     """Valid JSON without NaN, with the case's name in each."""
     records = [
