@@ -1,6 +1,7 @@
 """Sections -> Markdown: results/README.md, and the table in the project's README. Pure."""
 
 import os.path
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from bench.publish.tables import (
 from bench.record import Machine, Trial, Versions
 from bench.stats import counts
 from bench.studying import StudyRecord
-from bench.task import is_shipped, is_variant, load_task
+from bench.task import Task, is_shipped, load_task, shipped_tasks
 
 BEGIN = "<!-- table: begin -->"
 END = "<!-- table: end -->"
@@ -319,23 +320,36 @@ def _code(trial: Trial) -> str:
 
 
 def reproduce(section: Section) -> str:
-    """The command that runs what the section shows of its newest shown run again, with its seed."""
-    newest, task = section.trials[-1], section.task
-    placement = newest.placement
-    rows = [row for row in section.rows if row.run == placement.run]
-    blocks = max((row.blocks for row in rows), default=1)
-    variant = ""
-    if is_variant(task):
-        variant = f"--batch-size {task.batch_size} --epochs {task.epochs} "
+    """The command that runs what the section shows of its newest shown run again, with its seed.
+
+    A task that does not ship is asked for as the file NAME.toml, an interpreter as PATH: records hold neither's place.
+    """
+    newest = section.trials[-1].placement
+    rows = [row for row in section.rows if row.run == newest.run]
     names = sorted({row.case.entry for row in rows})
     default = sorted(entry.name for entry in ENTRIES if entry.launcher is None)
-    entries = "" if names == default else "".join(f"--entry {n} " for n in names)
-    processes = "" if section.processes == 1 else f"--processes {section.processes} "
-    return (
-        f"bench run --profile {placement.profile} --task {task.name} {variant}{entries}--threads {section.threads} "
-        f"{processes}--blocks {blocks} --seed {placement.plan_seed}"
-        + ("" if section.precision == "ieee" else f" --matmul {section.precision}")
-    )
+    words = ["bench", "run", "--profile", newest.profile, *_task_flags(section.task)]
+    words += [word for name in names if names != default for word in ("--entry", name)]
+    words += ["--threads", str(section.threads)]
+    words += ["--processes", str(section.processes)] if section.processes != 1 else []
+    words += ["--blocks", str(max((row.blocks for row in rows), default=1)), "--seed", str(newest.plan_seed)]
+    words += ["--matmul", section.precision] if section.precision != "ieee" else []
+    environments = sorted({(row.case.framework, row.case.environment) for row in rows if row.case.environment})
+    words += [word for framework, label in environments for word in ("--python", f"{framework}:{label}=PATH")]
+    return shlex.join(words)
+
+
+def _task_flags(task: Task) -> list[str]:
+    """What asks `bench run` for a task: a shipped one, one of another width, batch size or number of epochs, a file."""
+    width = str(task.layers[1])  # of a task without hidden layers the output's, which is in no name
+    base = task.name.removesuffix(f"-w{width}")
+    if base not in shipped_tasks():
+        return ["--task", f"{task.name}.toml"]
+    shipped, flags = load_task(base), ["--task", base]
+    if base != task.name:
+        shipped, flags = shipped.widened(int(width)), [*flags, "--width", width]
+    sized = ["--batch-size", str(task.batch_size), "--epochs", str(task.epochs)]
+    return flags if shipped.fingerprint == task.fingerprint else [*flags, *sized]
 
 
 def _table(section: Section, folder: Path) -> list[str]:

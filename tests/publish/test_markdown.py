@@ -10,7 +10,7 @@ from bench.errors import InputError
 from bench.publish import markdown, tables, units
 from bench.publish.markdown import BEGIN, END, replace_between_markers
 from bench.publish.tables import HEADS, Record
-from bench.task import load_task
+from bench.task import Task, load_task
 from tests.make import make_machine, make_record, make_task, make_trial
 
 HOSTILE = "a|b\n\n# c <script>alert(1)</script> `d` [red](javascript:e) <!-- table: end --> \x1b[31m \u202e"
@@ -94,6 +94,47 @@ def test_the_head_tells_date_machine_versions_code_and_how_to_reproduce() -> Non
         "--threads 2 --blocks 3 --seed 7",
     ):
         assert expected in text
+
+
+def asked(task: Task, *environments: str) -> str:
+    """What `reproduce` says of two entries of a task."""
+    records = [
+        make_record(make_trial(entry, task=task, environment=environment))
+        for entry in ("torch-eager", "numpy")
+        for environment in environments or ("",)
+    ]
+    [section] = tables.sections(records)
+    return markdown.reproduce(section)
+
+
+@pytest.mark.parametrize(
+    ("task", "flags"),
+    [
+        (load_task("mlp-tiny"), "--task mlp-tiny --entry"),
+        (load_task("mlp").changed(batch_size=32), "--task mlp --batch-size 32 --epochs 10 --entry"),
+        (load_task("mlp").widened(8), "--task mlp --width 8 --entry"),
+        (
+            load_task("mlp-deep").widened(9).changed(epochs=2),
+            "--task mlp-deep --width 9 --batch-size 64 --epochs 2 --e",
+        ),
+        (load_task("mlp-wide"), "--task mlp-wide --entry"),
+        (load_task("mlp").changed(name="mine"), "--task mine.toml --entry"),
+        (load_task("mlp").changed(name="mlp-w77"), "--task mlp-w77.toml --entry"),
+        (load_task("mlp").changed(layers=(784, 10), name="linear-w10"), "--task linear-w10.toml --entry"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Task) else "",
+)
+def test_what_reproduces_a_section_is_a_command_that_bench_takes(task: Task, flags: str) -> None:
+    """By the flags that made the task; a user's own by its file."""
+    assert flags in asked(task)
+
+
+def test_environments_are_named_with_a_place_for_their_path() -> None:
+    """Where the interpreters lay is in no record; their labels are, quoted for the shell."""
+    said = asked(load_task("mlp"), "torch-2.12.1", "a b")
+
+    assert "--python torch:torch-2.12.1=PATH" in said
+    assert "--python 'torch:a b=PATH'" in said
 
 
 def test_a_code_without_git_says_why() -> None:
