@@ -35,7 +35,7 @@ from bench.windows import Command, Ready, Window
 SideName = Literal["base", "control", "head"]
 
 LEAST_ROUNDS = 6
-_LIMIT_SECONDS = 300.0  # of a whole duet
+LIMIT_SECONDS = 300.0  # of a duet, beside twice what long windows should take
 _TICKS = os.sysconf("SC_CLK_TCK")
 _STDERR_KEPT = 4000
 _SINGLE_STEPS = 20  # windows of one step, of which the least tells what a call takes
@@ -48,7 +48,8 @@ class Windows:
     """How the time of a duet is cut. seconds: the least of a window. side_seconds: of all windows of a side together.
 
     call_share: of a window, that the call itself may take. longest: seconds of a window, whatever its call takes.
-    most_rounds: however short a window is. warm_up: windows of each side before the first round.
+    most_rounds: however short a window is. warm_up: windows of each side before the first round. lead_in: windows of a
+    side at the start of each of its turns, before the one that counts.
     """
 
     seconds: float
@@ -57,15 +58,21 @@ class Windows:
     longest: float
     most_rounds: int
     warm_up: int
+    lead_in: int
 
 
 # Of one entry against itself. A window: long beside the switch from one process to the next, short beside what drifts.
 # On a shared host, as many seconds in windows of 3 ms told two sides apart three times as well as in windows of 40 ms.
 # All of a side's take about as long as the start of the processes. A change in a step must show beside the call, which
-# both sides pay alike.
-OF_ONE_ENTRY = Windows(seconds=0.005, side_seconds=1.25, call_share=0.1, longest=0.25, most_rounds=250, warm_up=1)
-# Of two entries, each with calls and caches of its own: a window must be long beside both.
-OF_TWO_ENTRIES = Windows(seconds=0.05, side_seconds=8.0, call_share=0.01, longest=2.5, most_rounds=2000, warm_up=10)
+# both sides pay alike, as they do what a turn's first steps take longer.
+OF_ONE_ENTRY = Windows(
+    seconds=0.005, side_seconds=1.25, call_share=0.1, longest=0.25, most_rounds=250, warm_up=1, lead_in=0
+)
+# Of two entries, each with calls and caches of its own: a window must be long beside a call, and begin when the caches
+# are the side's own again, else the side of the shorter windows would pay most for it.
+OF_TWO_ENTRIES = Windows(
+    seconds=0.05, side_seconds=8.0, call_share=0.01, longest=2.5, most_rounds=2000, warm_up=10, lead_in=1
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +102,9 @@ class Duet(Value):
     steps: of a window. windows: the seconds of a side's window in each round, to 0.1 us. order: in which the sides of a
     round were trained, by their initials, such as "hbc". cpu_seconds: of a side's windows together.
     failed: the side that failed, where status is not ok. warm_up_seconds: of each side's windows before the first
-    round, which do not count. foreign_share and steal_share: of the time of the cores while the rounds ran, what
-    processes other than the sides' and what other guests took; null where the system does not tell.
+    round, which do not count. lead_in: as many windows of a side at the start of each of its turns do not count either.
+    foreign_share and steal_share: of the time of the cores while the rounds ran, what processes other than the sides'
+    and what other guests took; null where the system does not tell.
     """
 
     case: Case
@@ -109,6 +117,7 @@ class Duet(Value):
     failed: SideName | None = None
     implementation_sha256: dict[SideName, str | None] = Field(default_factory=dict)
     packages: dict[SideName, dict[str, str]] = Field(default_factory=dict)
+    lead_in: Count = 0
     warm_up_seconds: dict[SideName, Seconds] = Field(default_factory=dict)
     windows: dict[SideName, list[Seconds]] = Field(default_factory=dict)
     order: list[str] = Field(default_factory=list)
@@ -275,9 +284,10 @@ class Score:
     steps: int
     rounds: int
     warm_up: int = 1
+    lead_in: int = 0
     call_seconds: float = 0.0
     step_seconds: float = 0.0
-    limit_seconds: float = _LIMIT_SECONDS
+    limit_seconds: float = LIMIT_SECONDS
 
 
 def calibrate(side: Side, *, task: Task, entry: Entry, case: Case, windows: Windows = OF_ONE_ENTRY) -> Score | str:
@@ -287,7 +297,7 @@ def calibrate(side: Side, *, task: Task, entry: Entry, case: Case, windows: Wind
     call takes beside its steps is told by windows of a single step: from long windows alone it would be as uncertain as
     they are noisy, and a hundredfold of that noise would be a window.
     """
-    deadline = time.monotonic() + _LIMIT_SECONDS
+    deadline = time.monotonic() + LIMIT_SECONDS
     request = _request(side, task, entry, seed=task.seed, device=case.device, threads=case.threads)
     try:
         cores = runner.worker_cores(case.threads)
@@ -318,6 +328,7 @@ def calibrate(side: Side, *, task: Task, entry: Entry, case: Case, windows: Wind
         steps=steps,
         rounds=_rounds(windows, call + steps * a_step),
         warm_up=windows.warm_up,
+        lead_in=windows.lead_in,
         call_seconds=call,
         step_seconds=a_step,
     )
@@ -331,7 +342,9 @@ def together(reference: Score, subject: Score, windows: Windows = OF_TWO_ENTRIES
     """The windows of two entries' duets: as many steps as each of them needs, rounds by the mean of their windows."""
     steps = max(reference.steps, subject.steps)
     mean = sum(one.call_seconds + steps * one.step_seconds for one in (reference, subject)) / 2
-    return replace(reference, steps=steps, rounds=_rounds(windows, mean))
+    rounds = _rounds(windows, mean)
+    seconds = 3 * rounds * (1 + windows.lead_in) * mean  # of the three sides
+    return replace(reference, steps=steps, rounds=rounds, limit_seconds=LIMIT_SECONDS + 2 * seconds)
 
 
 def play(score: Score, sides: Sequence[Side], *, seed: int, order: random.Random) -> Duet:
@@ -351,6 +364,7 @@ def play(score: Score, sides: Sequence[Side], *, seed: int, order: random.Random
         slowdown={side.name: side.slowdown for side in sides},
         started_utc=started_utc,
         status="ok",
+        lead_in=score.lead_in,
     )
     try:
         with _players(sides, requests, cores) as players:
@@ -365,7 +379,7 @@ def play(score: Score, sides: Sequence[Side], *, seed: int, order: random.Random
             orders = [order.sample(players, len(players)) for _ in range(score.rounds)]
             with runner.affinity(cores):  # nobody trains while we work, and what other cores do cannot delay us
                 watch = _Watch(cores, players)
-                rounds = [_round(turn, command, deadline) for turn in orders]
+                rounds = [_round(turn, command, score.lead_in, deadline) for turn in orders]
                 foreign, steal = watch.shares()
     except _Failed as failure:
         changes = {"status": failure.status, "reason": str(failure)[:500], "failed": failure.side}
@@ -386,9 +400,13 @@ def play(score: Score, sides: Sequence[Side], *, seed: int, order: random.Random
     )
 
 
-def _round(players: Sequence[_Player], command: Command, deadline: float) -> dict[SideName, Window]:
-    """A window for each side, in the order given. Raises _Failed."""
-    windows = {player.side.name: player.ask(command, deadline) for player in players}
+def _round(players: Sequence[_Player], command: Command, lead_in: int, deadline: float) -> dict[SideName, Window]:
+    """A window for each side, in the order given, after those that lead in to it. Raises _Failed."""
+    windows: dict[SideName, Window] = {}
+    for player in players:
+        for _ in range(lead_in):
+            player.ask(command, deadline)
+        windows[player.side.name] = player.ask(command, deadline)
     for name, window in windows.items():
         if window.compilations:
             raise _Failed(name, "failed", f"{window.compilations} program(s) traced or compiled inside a window")

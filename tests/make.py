@@ -350,6 +350,7 @@ def make_duet(
     run: str = "run-d",
     status: str = "ok",
     steal: float = 0.0,
+    lead_in: int = 0,
     **changes: Any,
 ) -> DuetRecord:
     """A duet of a subject with torch-eager, of two rounds: seconds of the head's and of the control's windows.
@@ -370,6 +371,7 @@ def make_duet(
             "packages": {"base": {"torch": "2.13.0"}, "control": {"torch": "2.13.0"}, "head": {"keras": "3.15.1"}},
             "windows": windows if status == "ok" else {},
             "order": ["bch", "hcb"],
+            "lead_in": lead_in,
             "foreign_share": 0.0,
             "steal_share": steal,
         }

@@ -238,6 +238,8 @@ def _match_of(subject: _Asked, reference: _Asked, played: Sequence[Played], fold
             steps=record.duet.steps,
             rounds=len(record.duet.order),
             warm_up=OF_TWO_ENTRIES.warm_up,
+            lead_in=record.duet.lead_in,
+            limit_seconds=duet.LIMIT_SECONDS + 2 * record.duet.wall_seconds,
         ),
         subject_proof=record.subject_proof,
         reference_proof=record.reference_proof,

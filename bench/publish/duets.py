@@ -26,7 +26,9 @@ HEADS = (
 )
 _NOTE = (
     "Both entries are alive at once on the same cores and train the same rows in turns, window by window; "
-    "the reference takes part twice, and what its two processes differ by shows what a ratio is worth. The process is "
+    "the reference takes part twice, and what its two processes differ by shows what a ratio is worth. A turn begins "
+    "with a lead-in, a window that does not count, for its first steps find the caches as the others left them; in "
+    "older runs, without it, the side of the shorter windows, mostly the faster one, looks slower than it is. The process is "
     "the unit: a duet of fresh processes gives one number, and the interval is that of their mean. A duet measures the "
     "steps alone; what a whole epoch takes is in the tables of trials."
 )
@@ -81,12 +83,13 @@ def _cells(one: Contest) -> tuple[Cell, ...]:
 
 
 def windows_text(one: Contest) -> str:
-    """How often a side trains in a duet, and for how long each time, in the mean: 152 of 0.052 s"""
+    """How often a side trains in a duet, and for how long each time, in the mean: 152 of 0.052 s after a lead-in"""
     lengths = [seconds for _, record in one.played for side in record.duet.windows.values() for seconds in side]
     if not lengths:
         return "none"
     rounds = round(sum(len(record.duet.order) for _, record in one.played) / len(one.played))
-    return f"{rounds} of {units.significant(math.fsum(lengths) / len(lengths), 2)} s"
+    after = " after a lead-in" if one.lead_in else ""
+    return f"{rounds} of {units.significant(math.fsum(lengths) / len(lengths), 2)} s{after}"
 
 
 def to_text(found: Sequence[Contest]) -> str:
@@ -118,6 +121,7 @@ def document(found: Sequence[Contest]) -> list[dict[str, Any]]:
             "control": of(one.control),
             "subject_samples_per_second": one.rates[0] if one.rates else None,
             "reference_samples_per_second": one.rates[1] if one.rates else None,
+            "lead_in": one.lead_in,
             "verdict": one.verdict,
             "unfit": one.unfit,
             "failed": len(one.failed),

@@ -7,13 +7,13 @@ import random
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from bench import plan
-from bench.duet import OF_TWO_ENTRIES, Duet, Score, Side, _starting_cores, calibrate, play
+from bench.duet import LIMIT_SECONDS, OF_TWO_ENTRIES, Duet, Score, Side, _starting_cores, calibrate, play, together
 from bench.plugins import find_entry
 from bench.runner import worker_cores
 from tests.bench.test_faults import gone
@@ -121,6 +121,26 @@ def test_the_log_seconds_of_a_side_are_the_mean_over_its_rounds(tmp_path: Path) 
 
     assert 0.6931471805599453 == pytest.approx(seen.log_seconds("head") - seen.log_seconds("base"))
     assert 9.0 == seen.warm_up_seconds["head"]
+
+
+def test_a_turn_begins_with_windows_that_do_not_count(tmp_path: Path) -> None:
+    """After the one that warms up, every other window of a side: those that find the caches as the others left them."""
+    slow_first = window("0.5 if number == 1 else 9.0 if number % 2 == 0 else 0.25")
+    sides = [scripted(tmp_path, "base"), scripted(tmp_path, "head", answer=slow_first)]
+    seen = play(replace(score_of(), lead_in=1), sides, seed=0, order=random.Random(0))
+
+    assert ("ok", 1) == (seen.status, seen.lead_in)
+    assert [0.25] * 3 == seen.windows["head"] == seen.windows["base"]
+
+
+def test_two_entries_have_a_lead_in_and_time_for_it() -> None:
+    """A minute of windows a side is six with the lead-ins, more than a duet may take by itself."""
+    given = score_of()
+    longest = replace(OF_TWO_ENTRIES, side_seconds=60)
+    both = together(replace(given, step_seconds=0.01), replace(given, step_seconds=0.02), longest)
+
+    assert 1 == OF_TWO_ENTRIES.lead_in
+    assert both.limit_seconds > LIMIT_SECONDS + 360
 
 
 @pytest.mark.parametrize(
@@ -238,7 +258,7 @@ def test_the_noise_of_long_windows_is_not_taken_for_the_cost_of_a_call(tmp_path:
     score = calibrate(side, task=given.task, entry=given.entry, case=given.case, windows=OF_TWO_ENTRIES)
 
     assert not isinstance(score, str)
-    assert (50, pytest.approx(0, abs=1e-9)) == (score.steps, score.call_seconds)
+    assert (50, pytest.approx(0, abs=1e-9), 1) == (score.steps, score.call_seconds, score.lead_in)
 
 
 def test_a_worker_that_cannot_be_calibrated_gives_the_reason(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from bench import duets, store
 from bench.duets import DuetRecord, Played, contest, contests
 from bench.errors import InputError
+from bench.publish.duets import windows_text
 from tests.make import make_duet, make_machine, prove_duet
 
 
@@ -91,6 +92,17 @@ def test_of_several_runs_the_longest_is_shown_and_machines_are_never_pooled() ->
     assert [("numpy", "another"), ("tensorflow-function", "long"), ("tensorflow-function", "other")] == [
         (one.subject.entry, one.first.run) for one in found
     ]
+
+
+def test_a_run_with_lead_ins_goes_before_a_longer_one_without() -> None:
+    """The longer one is exact about another number: a faster entry looks slower in it."""
+    long = [make_duet(block, run="long") for block in range(5)]
+    short = [make_duet(block, run="short", lead_in=1) for block in range(2)]
+    [seen] = contests(played([*long, *short]))
+
+    assert ("short", 2, 1) == (seen.first.run, len(seen.played), seen.lead_in)
+    assert windows_text(seen).endswith(" s after a lead-in")
+    assert windows_text(contest(played(long))).endswith(" s")
 
 
 def test_a_kept_duet_is_read_back(tmp_path: Path) -> None:

@@ -71,7 +71,9 @@ def test_resume_plays_what_is_lacking_and_no_more(session: Session) -> None:
 
     assert session.begun.items() <= {path: path.read_bytes() for path in session.begun}.items()
     assert [*range(session.first + 1)] == [record.block for record in kept]
-    assert 1 == len({(one.run, one.duet.steps, len(one.duet.order), one.subject_proof.sha256) for one in kept})
+    assert 1 == len(
+        {(one.run, one.duet.steps, len(one.duet.order), one.duet.lead_in, one.subject_proof.sha256) for one in kept}
+    )
     assert 1 == session.resumed.stderr.count(f" of {session.first + 1}: ")
 
 
