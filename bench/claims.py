@@ -15,7 +15,6 @@ A rule that asks all conditions to agree needs no correction for their number: i
 
 import fnmatch
 import math
-import re
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,6 +35,7 @@ from bench.measures import DUET, Conditions, Point, Points, chosen_run, median_o
 from bench.record import Machine, Trial, Value, read_toml
 from bench.stats import CONFIDENCE, blocks_to_decide, difference_of_shares, estimate, half_width
 from bench.studying import Studied
+from bench.task import unwidened
 
 SHIPPED = Path(__file__).parent / "claims.toml"
 
@@ -770,7 +770,7 @@ def explain(observations: Sequence[Observation]) -> str:
     decided = [o for o in observations if o.outcome in ("holds", "fails")]
     if (where := _in_words(decided)) is not None:
         return where
-    if len({re.sub(r"-w[0-9]+$", "", o.conditions.task) for o in decided}) == 1:  # else the task may be the reason
+    if len({unwidened(o.conditions.task)[0] for o in decided}) == 1:  # else the task may be the reason
         for name, title in _NUMBERS.items():
             split = _split(decided, attrgetter(f"conditions.{name}"))
             if split is not None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 import tomllib
 from ctypes import c_float
 from functools import cache, lru_cache
@@ -190,6 +191,15 @@ class Task(Spec):
         layers = (self.layers[0], *[width] * (len(self.layers) - 2), self.layers[-1])
         title = f"{'-'.join(map(str, layers))}, otherwise as {self.name}"
         return self.changed(layers=layers, name=f"{self.name}-w{width}", title=title)
+
+
+_WIDENED = re.compile(r"(?P<base>.+)-w(?P<width>[0-9]+)")
+
+
+def unwidened(name: str) -> tuple[str, int | None]:
+    """What `Task.widened` made a task's name of: that of the task before, and the width. None where it made no such."""
+    named = _WIDENED.fullmatch(name)
+    return (name, None) if named is None else (named["base"], int(named["width"]))
 
 
 @lru_cache(maxsize=1024)  # each record of a task asks for it

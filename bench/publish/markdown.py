@@ -34,7 +34,7 @@ from bench.publish.tables import (
 from bench.record import Machine, Trial, Versions
 from bench.stats import counts
 from bench.studying import StudyRecord
-from bench.task import Task, is_shipped, load_task, shipped_tasks
+from bench.task import Task, is_shipped, load_task, shipped_tasks, unwidened
 
 BEGIN = "<!-- table: begin -->"
 END = "<!-- table: end -->"
@@ -341,13 +341,12 @@ def reproduce(section: Section) -> str:
 
 def _task_flags(task: Task) -> list[str]:
     """What asks `bench run` for a task: a shipped one, one of another width, batch size or number of epochs, a file."""
-    width = str(task.layers[1])  # of a task without hidden layers the output's, which is in no name
-    base = task.name.removesuffix(f"-w{width}")
-    if base not in shipped_tasks():
+    base, width = unwidened(task.name)
+    if base not in shipped_tasks() or width not in (None, task.layers[1]):
         return ["--task", f"{task.name}.toml"]
     shipped, flags = load_task(base), ["--task", base]
-    if base != task.name:
-        shipped, flags = shipped.widened(int(width)), [*flags, "--width", width]
+    if width is not None:
+        shipped, flags = shipped.widened(width), [*flags, "--width", str(width)]
     sized = ["--batch-size", str(task.batch_size), "--epochs", str(task.epochs)]
     return flags if shipped.fingerprint == task.fingerprint else [*flags, *sized]
 

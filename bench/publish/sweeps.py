@@ -5,7 +5,6 @@ short table instead (`folded`), but for the size that the task ships with.
 """
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,11 +21,10 @@ from bench.publish.details import Detail, plain
 from bench.publish.tables import REFERENCE, Failure, Record, Section, case_order, entry_name, entry_text, failures_of
 from bench.record import Case, Machine, Trial
 from bench.stats import Estimate, counts, spread
-from bench.task import Task, load_task, shipped_tasks
+from bench.task import Task, load_task, shipped_tasks, unwidened
 
 Kind = Literal["batch-size", "width", "threads", "strong-scaling", "weak-scaling"]
 WORKERS: tuple[Kind, ...] = ("threads", "strong-scaling", "weak-scaling")  # over numbers of these: no line is fitted
-WIDTH = re.compile(r"(?P<base>.+)-w(?P<width>\d+)")  # what `bench run --width` calls its tasks
 LEAST_WORKERS = 2
 MOST_THREAD_TABLES = 2  # more numbers of threads or processes than these are folded
 
@@ -110,9 +108,10 @@ def _keys(trial: Trial) -> list[Key]:
     if case.batch_size % case.processes == 0:
         share = f"{case.batch_size // case.processes:06}"
         found.append((case.task, "weak-scaling", *where, threads, _but(facts, "batch_size"), share))
-    if named := WIDTH.fullmatch(case.task):
+    base, width = unwidened(case.task)
+    if width is not None:
         same = f"{len(task.layers)} {_but(facts, 'layers')}"
-        found.append((named["base"], "width", *where, threads, same, processes))
+        found.append((base, "width", *where, threads, same, processes))
     return found
 
 
@@ -123,9 +122,9 @@ def _but(facts: dict[str, Any], name: str) -> str:
 def point_of(trial: Trial, kind: Kind) -> int:
     """The batch size, width, number of threads or of processes of a trial."""
     if kind == "width":
-        named = WIDTH.fullmatch(trial.case.task)
-        assert named is not None
-        return int(named["width"])
+        _, width = unwidened(trial.case.task)
+        assert width is not None
+        return width
     if kind in ("strong-scaling", "weak-scaling"):
         return trial.case.processes
     return trial.case.threads if kind == "threads" else trial.case.batch_size

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.errors import InputError
-from bench.task import Task, load_task, shipped_tasks
+from bench.task import Task, load_task, shipped_tasks, unwidened
 
 
 def test_the_shipped_tasks_are_those_of_the_document() -> None:
@@ -113,3 +113,10 @@ def test_a_task_survives_its_json() -> None:
     mlp = load_task("mlp")
 
     assert mlp == Task.model_validate_json(mlp.model_dump_json())
+
+
+@pytest.mark.parametrize("name", shipped_tasks())
+def test_the_name_of_a_widened_task_tells_what_it_was_made_of(name: str) -> None:
+    """Of each shipped task, mlp-wide among them, whose name only begins like one."""
+    assert (name, None) == unwidened(name)
+    assert (name, 64) == unwidened(load_task(name).widened(64).name)
