@@ -132,7 +132,7 @@ def contests(found: Iterable[Played]) -> list[Contest]:
     """Of each machine, subject and reference the run with the most duets that ended well, the newest among equals.
 
     Runs whose windows have a lead-in go before those without, however many duets these have: without one, the faster
-    entry looks slower than it is.
+    entry can look slower than it is.
     """
     runs: dict[tuple[str, Case, Case], dict[str, list[Played]]] = defaultdict(lambda: defaultdict(list))
     for one in found:

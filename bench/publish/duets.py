@@ -28,7 +28,7 @@ _NOTE = (
     "Both entries are alive at once on the same cores and train the same rows in turns, window by window; "
     "the reference takes part twice, and what its two processes differ by shows what a ratio is worth. A turn begins "
     "with a lead-in, a window that does not count, for its first steps find the caches as the others left them; in "
-    "older runs, without it, the side of the shorter windows, mostly the faster one, looks slower than it is. "
+    "older runs, without it, the side of the shorter windows, mostly the faster one, can look slower than it is. "
     "The process is the unit: a duet of fresh processes gives one number, and the interval is that of their mean. "
     "A duet measures the steps alone; what a whole epoch takes is in the tables of trials."
 )
