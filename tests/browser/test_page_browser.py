@@ -300,6 +300,20 @@ def test_the_page_does_not_scroll_sideways(browser: Browser, place: Path, width:
     watched.page.context.close()
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_heading_stays_above_its_column_when_a_table_is_scrolled(browser: Browser, place: Path, width: int) -> None:
+    """The first column stays in sight where there is room for it, and goes with the others on a phone: all of it."""
+    watched = opened(browser, place, width=width)
+    table = watched.page.locator(".data").first
+    table.evaluate("one => { one.closest('.scroll').scrollLeft = 200; }")
+    at = "one => one.getBoundingClientRect().left"
+    head, cell = (table.locator(f"{part}:first-child").first.evaluate(at) for part in ("thead th", "tbody td"))
+
+    assert table.evaluate("one => one.closest('.scroll').scrollLeft") == 200
+    assert head == pytest.approx(cell, abs=1)
+    watched.page.context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_no_serious_fault(browser: Browser, place: Path, scheme: str) -> None:
     """With one of each kind of fold open, in both colour schemes."""
