@@ -105,7 +105,7 @@ def _files(
         table = publish.markdown.project_table(part.candidate for part in drawn.parts if part.candidate is not None)
         where = _from(place, results)
         answer = publish.claims.answer(judged, where)
-        turns = publish.duets.for_readme(contests, place.parent, where)
+        turns = publish.machines.for_readme(contests, place.parent, where)
         files[place] = publish.markdown.fill_readme(text, table, place=str(place), answer=answer, turns=turns)
     return files
 

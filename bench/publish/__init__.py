@@ -6,12 +6,24 @@ from pathlib import Path
 from bench.claims import Judged
 from bench.duets import Contest
 from bench.material import Material, Withdrawn
-from bench.publish import certificates, claims, duets, markdown, page, parts, tables, terminal, units
+from bench.publish import certificates, claims, duets, machines, markdown, page, parts, tables, terminal, units
 from bench.publish.parts import Part
 from bench.publish.tables import Record
 from bench.record import Certificate, Suite
 
-__all__ = ["certificates", "claims", "duets", "files", "markdown", "page", "parts", "tables", "terminal", "units"]
+__all__ = [
+    "certificates",
+    "claims",
+    "duets",
+    "files",
+    "machines",
+    "markdown",
+    "page",
+    "parts",
+    "tables",
+    "terminal",
+    "units",
+]
 
 
 def files(
@@ -43,6 +55,7 @@ def files_of(
     tables_ = [*(one.text for one in sections if one.text), *(one.text for one in parts.sweeps_of(drawn))]
     above = [claims.section(judged, results)] if judged else []
     below = [certificates.matrix(proofs, results)] if proofs else []
+    below += [f"## In turns, machine by machine\n\n{machines.section(contests, results)}"] if contests else []
     below += [duets.section(contests, results)] if contests else []
     below += [certificates.kill_table(suites, results)] if suites else []
     below += [*history, *([markdown.withdrawn_section(withdrawn, results)] if withdrawn else [])]

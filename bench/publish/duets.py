@@ -135,17 +135,6 @@ def section(found: Sequence[Contest], results: Path) -> str:
     return "## In turns\n\n" + _tables(found, results)
 
 
-def for_readme(found: Sequence[Contest], folder: Path, results: str) -> str:
-    """The same for the project's README: of tasks as they ship, and where the others are. Empty where there is none.
-
-    Links are relative to the folder; results: where results/ lies from there.
-    """
-    shipped = [one for one in found if is_shipped(_of_any_length(one.first.task))]
-    others = units.count(len(found) - len(shipped), "ratio")
-    more = f"{others} of other widths, batch sizes or tasks: [{results}/README.md]({results}/README.md#in-turns).\n"
-    return (_tables(shipped, folder) + "\n" if shipped else "") + (more if len(shipped) < len(found) else "")
-
-
 def _tables(found: Sequence[Contest], folder: Path) -> str:
     """A table a machine and task; links are relative to the folder."""
     lines = [escape.markdown(_NOTE, len(_NOTE)), ""]
@@ -154,12 +143,22 @@ def _tables(found: Sequence[Contest], folder: Path) -> str:
         groups.setdefault((one.first.machine.fingerprint, where_text(one)), []).append(one)
     for (_, where), of_group in groups.items():
         rows = [
-            [*(escape.markdown(cell.text) for cell in _cells(one)), f"[raw]({escape.url(_folder(one, folder))}/)"]
+            [*(escape.markdown(cell.text) for cell in _cells(one)), f"[raw]({escape.url(folder_of(one, folder))}/)"]
             for one in of_group
         ]
         heads = [*(head.text for head in HEADS), "Records"]
         lines += [f"### {escape.markdown(where)}", "", *rows_of(heads, rows), ""]
     return "\n".join(lines)
+
+
+def is_of_shipped(one: Contest) -> bool:
+    """Whether its task is as it ships."""
+    return is_shipped(_of_any_length(one.first.task))
+
+
+def task_text(one: Contest) -> str:
+    """mlp, batch 64, 1 thread"""
+    return f"{one.first.task.name}, batch {one.subject.batch_size}, {units.workers(one.subject.threads)}"
 
 
 def where_text(one: Contest) -> str:
@@ -174,7 +173,14 @@ def _of_any_length(task: Task) -> Task:
     return task.changed(epochs=load_task(task.name).epochs) if task.name in shipped_tasks() else task
 
 
-def _folder(one: Contest, results: Path) -> str:
+def row_name(one: Contest) -> str:
+    """The name of its row in the page's table."""
+    where = (one.first.machine.fingerprint, one.first.run)
+    return listings.anchor_of("in-turns", *where, one.subject.entry, one.reference.entry, one.reference.task)
+
+
+def folder_of(one: Contest, results: Path) -> str:
+    """Of its records, from the results folder."""
     return listings.folder((one.played or one.failed)[0][0].parent, results)
 
 
@@ -195,5 +201,8 @@ def _line(one: Contest, results: Path) -> Line:
     cells, machine = _cells(one), one.first.machine
     links = listings.record_links([path for path, _ in (*one.played, *one.failed)], results)
     rest = (Cell(text=machine.name), Cell(text="", links=links))
-    task = f"{one.first.task.name}, batch {one.subject.batch_size}, {units.workers(one.subject.threads)}"
-    return Line(cells=(*cells[:2], Cell(text=task), *cells[2:], *rest), machine=machine.fingerprint)
+    return Line(
+        cells=(*cells[:2], Cell(text=task_text(one)), *cells[2:], *rest),
+        machine=machine.fingerprint,
+        name=row_name(one),
+    )

@@ -71,10 +71,11 @@ class Head:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A row, with the fingerprint of its machine."""
+    """A row, with the fingerprint of its machine. name: what links to it go to."""
 
     cells: tuple[Cell, ...]
     machine: str
+    name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +138,12 @@ def anchor(path: Path, results: Path) -> str:
 
 @cache
 def _anchor(run: str, series: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{run}-{series}")
+    return anchor_of(run, series)
+
+
+def anchor_of(*parts: str) -> str:
+    """The name of a place in the page."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts))
 
 
 def series_of(path: Path) -> str:

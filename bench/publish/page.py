@@ -19,7 +19,7 @@ from bench.claims import Claim, Judged, Observation, where_text
 from bench.duets import Contest
 from bench.material import Withdrawn
 from bench.measures import Conditions
-from bench.publish import claims, duets, escape, glance, listings, markdown, parts, plots
+from bench.publish import claims, duets, escape, glance, listings, machines, markdown, parts, plots
 from bench.publish.history import Shown
 from bench.publish.listings import Link, Table
 from bench.publish.parts import Facts, Lists, OfSection, Part
@@ -239,6 +239,9 @@ def _page(
             topics=_topics(judged),
             evidence=lambda o: _evidence(o, results, direct=direct),
             evidence_heads=(*claims.OBSERVATION_HEADS, "Records"),
+            beside=machines.beside(contests),
+            duets=duets,
+            machines=machines,
             tables=listed,
             figures=figures,
             pictures={name: Markup(_inlined(svg)) for name, svg in pictures.items()},  # ours, its texts escaped by Vega

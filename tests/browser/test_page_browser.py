@@ -6,7 +6,7 @@ Skipped where no Chromium is installed (Debian: `apt-get install chromium`).
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from bench import claims, stats
+from bench.duets import Played
 from bench.publish.tables import Record
 from bench.record import Trial
 from tests.make import make_machine, make_record, make_step, make_trial
-from tests.publish.page import make_material, page_of, some_records
+from tests.publish.page import make_material, page_of, some_duets, some_records
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH (Debian: apt-get install chromium)")
@@ -44,13 +45,13 @@ class Watched:
         return found
 
 
-def written(folder: Path, records: list[Record]) -> Path:
+def written(folder: Path, records: list[Record], duets: Sequence[Played] = ()) -> Path:
     """The records' files and their page."""
     for path, trial in records:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(trial.to_json(), encoding="utf-8")
     place = folder / "index.html"
-    place.write_text(page_of(make_material(records), folder), encoding="utf-8")
+    place.write_text(page_of(make_material(records, duets=duets), folder), encoding="utf-8")
     return place
 
 
@@ -77,8 +78,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def place(results: Path, records: list[Record]) -> Path:
-    """The page of `records`."""
-    return written(results, records)
+    """The page of `records`, and of duets of both machines."""
+    return written(results, records, some_duets([make_machine(), ELSEWHERE], results))
 
 
 @pytest.fixture(scope="module")
@@ -277,6 +278,23 @@ def test_one_machine_can_be_shown_alone(shown: Watched) -> None:
     assert (1, 0) == (places, cards)
     assert both > len(alone) > 0
     assert both == len(shown.rows("cases"))
+
+
+def test_ratios_are_shown_of_one_machine_alone_or_of_all(shown: Watched) -> None:
+    """Its column; and a ratio leads to its row among the duets."""
+    cells = shown.page.locator("#machines td[data-machine]")
+
+    shown.page.locator("#machine").select_option("machine-1")
+    alone = [cell.get_attribute("data-machine") for cell in cells.all() if cell.is_visible()]
+    shown.page.locator("#machine").select_option("")
+    link = cells.locator("a").first
+    link.click()
+
+    assert alone == ["machine-1"]
+    assert [True, True] == [cell.is_visible() for cell in cells.all()]
+    expect(
+        shown.page.locator(f"#duets [id='{(link.get_attribute('href') or '').removeprefix('#')}']")
+    ).to_be_in_viewport()
 
 
 def test_cards_can_be_chosen_by_verdict(shown: Watched) -> None:

@@ -6,11 +6,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from bench import claims
+from bench.duets import Played
 from bench.material import Material, Withdrawn
 from bench.publish import page, parts
 from bench.publish.tables import Record
+from bench.record import Machine
 from bench.studying import StudyRecord
-from tests.make import make_record, make_trial
+from tests.make import make_duet, make_record, make_trial
 
 RESULTS = Path("results")
 _EMPTY = {"meta", "br", "img", "input", "link", "hr"}
@@ -30,15 +32,24 @@ def make_material(
     records: Sequence[Record],
     studies: Sequence[tuple[Path, StudyRecord]] = (),
     withdrawn: Sequence[Withdrawn] = (),
+    duets: Sequence[Played] = (),
 ) -> Material:
     """Material of trials, without suites and certificates."""
-    return Material(trials=list(records), studies=list(studies), suites=[], certificates=[], withdrawn=tuple(withdrawn))
+    return Material(
+        trials=list(records),
+        studies=list(studies),
+        suites=[],
+        certificates=[],
+        withdrawn=tuple(withdrawn),
+        duets=list(duets),
+    )
 
 
 def files_of(material: Material, results: Path = RESULTS) -> dict[Path, str | bytes]:
     """Every file that the page's module makes."""
     drawn = drawn_of(material, results)
-    return page.files(drawn, results, parts.judged_of(claims.read_claims(), drawn), [], material.withdrawn)
+    judged, contests = parts.judged_of(claims.read_claims(), drawn), parts.contests_of(drawn)
+    return page.files(drawn, results, judged, [], material.withdrawn, contests)
 
 
 def drawn_of(material: Material, results: Path = RESULTS) -> list[parts.Part]:
@@ -52,6 +63,16 @@ def page_of(material: Material, results: Path = RESULTS) -> str:
     text = files_of(material, results)[results / "index.html"]
     assert isinstance(text, str)
     return text
+
+
+def some_duets(machines: Sequence[Machine], results: Path = RESULTS) -> list[Played]:
+    """Three of the same two entries on each machine; on every next one the subject's windows last 1.5 times as long."""
+    found = []
+    for n, machine in enumerate(machines):
+        for block in range(3):
+            record = make_duet(block, head=0.1 * 1.5**n * (1 + block / 50)).model_copy(update={"machine": machine})
+            found.append((results / "raw" / "2026-01-02" / machine.name / "run-d" / f"duet-{block:03d}_x.json", record))
+    return found
 
 
 @dataclass

@@ -20,7 +20,7 @@ from bench.studying import StudyRecord
 from bench.task import load_task
 from tests.command import ROOT
 from tests.make import make_machine, make_record, make_task, make_trial
-from tests.publish.page import Element, drawn_of, files_of, make_material, page_of, read, some_records
+from tests.publish.page import Element, drawn_of, files_of, make_material, page_of, read, some_duets, some_records
 
 HOSTILE = "<script>window.broken=1</script><img src=x onerror=window.broken=1>\"'`&amp;</script>\u2028<!--\u202e"
 
@@ -310,6 +310,34 @@ def test_machines_stand_side_by_side_and_are_never_pooled() -> None:
     for machine in ("machine-0", "machine-1"):
         assert shown.by_id(f"claim-efficient-as-written-{machine}").text.count("n") > 0
     assert next(t for t in shown.all("table") if t.attributes.get("class") == "matrix").rows()
+
+
+def test_ratios_of_several_machines_stand_side_by_side() -> None:
+    """Each under its own machine, with a link to its own row and the records there."""
+    here, there = make_machine(), make_machine(fingerprint="machine-1", name="elsewhere")
+    shown = read(page_of(make_material(some_records(), duets=some_duets([here, there]))))
+
+    table = shown.by_id("machines").all("table")[0]
+    cells = [cell for cell in table.all("td") if "data-machine" in cell.attributes]
+    heads = [head.attributes["data-machine"] for head in table.all("th") if "data-machine" in head.attributes]
+
+    assert heads == [cell.attributes["data-machine"] for cell in cells] == ["machine-1", "machine-0"]
+    for cell, machine, ratio in zip(cells, (there, here), ("1.307", "1.961"), strict=True):
+        [link] = cell.all("a")
+        row = shown.by_id(link.attributes["href"].removeprefix("#"))
+        assert link.text.startswith(f"{ratio} [")
+        assert link.text in row.text
+        assert row.attributes["data-machine"] == machine.fingerprint
+        assert all(f"/{machine.name}/" in record.attributes["href"] for record in row.all("a"))
+        assert 3 == len(row.all("a"))
+
+
+def test_one_machine_has_no_table_of_machines() -> None:
+    """Its ratios are in the table of duets."""
+    shown = read(page_of(make_material(some_records(), duets=some_duets([make_machine()]))))
+
+    assert not [e for e in shown.everything() if e.attributes.get("id") == "machines"]
+    assert shown.by_id("duets").rows()
 
 
 def test_withdrawn_results_stay_listed_with_their_reason() -> None:

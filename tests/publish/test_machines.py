@@ -1,0 +1,111 @@
+"""Contests side by side: a column a machine, nothing pooled, nothing filled in."""
+
+from pathlib import Path
+from typing import Any
+
+from bench.duets import Contest, contest
+from bench.publish import duets, machines
+from bench.record import Machine
+from tests.make import make_duet, make_machine
+
+_WEAK = make_machine(name="weakbox", fingerprint="5" * 16)
+
+
+def seen(head: float = 0.1, machine: Machine | None = None, **changes: Any) -> Contest:
+    """A contest of two duets, in which the subject's windows last so long, on a machine."""
+    changes |= {} if machine is None else {"machine": machine}
+    records = [make_duet(block, head=head + 0.001 * block).model_copy(update=changes) for block in range(2)]
+    folder = Path("raw/2026-01-02") / records[0].machine.name / "run-d"
+    return contest([(folder / f"duet-{one.block:03d}.json", one) for one in records])
+
+
+def _rows(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line[:1] == "|"]
+
+
+def test_each_machine_has_a_column_of_its_own_figures() -> None:
+    """Of the same two cases: one row, and no number of one machine under the other."""
+    fast, weak = seen(0.05), seen(0.2, _WEAK)
+
+    heads, _, *rows = _rows(machines.section([fast, weak], Path()))
+
+    assert heads[3:] == ["testbox", "weakbox"]
+    assert len(rows) == 1
+    for cell, one in zip(rows[0][3:], (fast, weak), strict=True):
+        assert duets.ratio_text(one.ratio).split(" ")[0] in cell
+        assert f"(raw/2026-01-02/{one.first.machine.name}/run-d/)" in cell
+    assert duets.ratio_text(fast.ratio).split(" ")[0] not in rows[0][4]
+
+
+def test_what_a_machine_did_not_measure_is_said_to_be_missing() -> None:
+    """Under the machine that lacks it, which has fewer and so comes last."""
+    other = seen().subject.model_copy(update={"entry": "other-entry"})
+
+    heads, _, *rows = _rows(machines.section([seen(), seen(subject=other), seen(machine=_WEAK)], Path()))
+
+    assert heads[3:] == ["testbox", "weakbox"]
+    assert {row[1]: row[4] == "not measured" for row in rows} == {seen().subject.entry: False, "other-entry": True}
+
+
+def test_the_machine_with_more_of_them_comes_first() -> None:
+    """Whatever it is called and whichever was read first."""
+    other = seen().subject.model_copy(update={"entry": "other-entry"})
+
+    table = machines.beside([seen(), seen(machine=_WEAK), seen(machine=_WEAK, subject=other)])
+
+    assert [column.machine.name for column in table.columns] == ["weakbox", "testbox"]
+    assert [[one is not None for one in row.found] for row in table.rows if row.subject == "other-entry"] == [
+        [True, False]
+    ]
+
+
+def test_a_cell_says_how_many_duets_and_whether_they_had_no_lead_in() -> None:
+    """So that a ratio of another method is not taken for one like the others."""
+    record = make_duet()
+    without = seen(duet=record.duet.model_copy(update={"lead_in": 0}))
+    with_one = seen(duet=record.duet.model_copy(update={"lead_in": 1}))
+
+    assert machines.cell_text(without) == f"{duets.verdict_text(without)}, n = 2, no lead-in"
+    assert machines.cell_text(with_one) == f"{duets.verdict_text(with_one)}, n = 2"
+
+
+def test_under_the_table_stands_when_and_with_what_each_machine_measured() -> None:
+    """With the machine's own facts."""
+    lines = [line for line in machines.section([seen()], Path()).splitlines() if line.startswith("- ")]
+
+    assert len(lines) == 1
+    assert seen().first.duet.started_utc[:10] in lines[0]
+    assert lines[0].startswith("- testbox: ")
+
+
+def test_the_projects_readme_has_the_tasks_as_they_ship_and_says_where_the_others_are() -> None:
+    """A width has a name of its own; another batch size is another task."""
+    task = seen().first.task
+    wide, large = task.changed(name="mlp-w64", layers=(784, 64, 64, 10)), task.changed(batch_size=512)
+    case = seen().subject
+    every = [
+        seen(),
+        seen(task=wide, subject=case.model_copy(update={"task": "mlp-w64"})),
+        seen(task=large, subject=case.model_copy(update={"batch_size": 512})),
+    ]
+
+    readme = machines.for_readme(every, Path(), "results")
+
+    assert [row[0] for row in _rows(readme)[2:]] == ["mlp, batch 64, 2 threads"]
+    assert (
+        "and 2 ratios of other widths, batch sizes or tasks: [results/README.md](results/README.md#in-turns)." in readme
+    )
+    assert "other widths" not in machines.for_readme(every[:1], Path(), "results")
+    assert "" == machines.for_readme([], Path(), "results")
+
+
+def test_hostile_names_stay_text() -> None:
+    """Of machines and entries: records may come from strangers."""
+    bad = "<script>alert(1)</script>|[x](y)"
+    case = seen().subject.model_copy(update={"entry": bad})
+
+    text = machines.section([seen(machine=make_machine(name=bad), subject=case)], Path())
+
+    assert "<script>" not in text
+    assert "|[x](y)" not in text
+    assert len({line.count(" | ") for line in text.splitlines() if line[:1] == "|"}) == 1
