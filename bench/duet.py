@@ -80,7 +80,8 @@ class Side:
     """What starts the workers of a side. folder: of the code that they run; None: the runner's own.
 
     entry: what it trains; None: the score's. slowdown: the share of its own seconds by which each of its windows is
-    made longer.
+    made longer. scratch: the temporary folder of its workers, which outlives them, so that what a compiler left there
+    is found by the next; None: an empty one for each.
     """
 
     name: SideName
@@ -88,6 +89,7 @@ class Side:
     folder: Path | None = None
     entry: Entry | None = None
     slowdown: float = 0.0
+    scratch: Path | None = None
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -103,6 +105,7 @@ class Duet(Value):
     round were trained, by their initials, such as "hbc". cpu_seconds: of a side's windows together.
     failed: the side that failed, where status is not ok. warm_up_seconds: of each side's windows before the first
     round, which do not count. lead_in: as many windows of a side at the start of each of its turns do not count either.
+    programs_kept: the sides found what a compiler had made for those before them.
     foreign_share and steal_share: of the time of the cores while the rounds ran, what processes other than the sides'
     and what other guests took; null where the system does not tell.
     """
@@ -118,6 +121,7 @@ class Duet(Value):
     implementation_sha256: dict[SideName, str | None] = Field(default_factory=dict)
     packages: dict[SideName, dict[str, str]] = Field(default_factory=dict)
     lead_in: Count = 0
+    programs_kept: bool = False
     warm_up_seconds: dict[SideName, Seconds] = Field(default_factory=dict)
     windows: dict[SideName, list[Seconds]] = Field(default_factory=dict)
     order: list[str] = Field(default_factory=list)
@@ -244,11 +248,19 @@ def _players(sides: Sequence[Side], requests: Sequence[WorkerRequest], cores: li
         players: list[_Player] = []
         for side, request in zip(sides, requests, strict=True):
             err = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
-            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True))
+            scratch = stack.enter_context(_scratch(side))
             player = _Player(side, request, cores=cores, scratch=scratch, err=err)
             stack.callback(_close, player)
             players.append(player)
         yield players
+
+
+def _scratch(side: Side) -> contextlib.AbstractContextManager[str]:
+    """The temporary folder of a side's worker; one that is not the side's own ends with the worker."""
+    if side.scratch is not None:
+        side.scratch.mkdir(parents=True, exist_ok=True)
+        return contextlib.nullcontext(str(side.scratch))
+    return tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
 
 
 def _close(player: _Player) -> None:
@@ -365,6 +377,7 @@ def play(score: Score, sides: Sequence[Side], *, seed: int, order: random.Random
         started_utc=started_utc,
         status="ok",
         lead_in=score.lead_in,
+        programs_kept=all(side.scratch is not None for side in sides),
     )
     try:
         with _players(sides, requests, cores) as players:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import random
 import secrets
+import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,9 +52,14 @@ class _Match:
     subject_call_seconds: float
     reference_call_seconds: float
 
-    def play(self, run: str, block: int, draw: random.Random, where: runner.Where) -> DuetRecord:
-        """One duet of fresh processes; whatever they do, a record comes back."""
-        sides = [Side(name="base"), Side(name="control"), Side(name="head", entry=self.subject.entry)]
+    def play(self, run: str, block: int, draw: random.Random, where: runner.Where, kept: Path) -> DuetRecord:
+        """One duet of fresh processes; whatever they do, a record comes back. kept: of what their compilers made."""
+        of_reference = kept / self.reference.entry.name
+        sides = [
+            Side(name="base", scratch=of_reference),
+            Side(name="control", scratch=of_reference),
+            Side(name="head", entry=self.subject.entry, scratch=kept / self.subject.entry.name),
+        ]
         return DuetRecord(
             run=run,
             block=block,
@@ -124,8 +130,9 @@ def duet_(
             source=where.source.sha256,
         )
         able = [_match_of(one, reference, played, folder) for one in subjects]
-    with store.locked(results):
-        able = able or _new_matches(reference, subjects, spec, folder, where, windows)
+    with store.locked(results), tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as scratch:
+        kept = Path(scratch)
+        able = able or _new_matches(reference, subjects, spec, folder, where, windows, kept)
         try:
             for block in range(pairs):
                 draw = random.Random(f"{seed}/{block}")
@@ -133,14 +140,14 @@ def duet_(
                     if (folder / store.duet_file(match.subject.case, reference.case, block)).exists():
                         continue
                     store.check_space(folder)
-                    record = match.play(folder.name, block, draw, where)
+                    record = match.play(folder.name, block, draw, where, kept)
                     played.append((duets.write(folder, record), record))
                     note(f"duet {block + 1} of {pairs}: {escape.plain(published.line(record))}")
         except KeyboardInterrupt:
             if not played:
                 raise
-            kept = f"{len(played)} of {pairs * len(able)} duets are kept"
-            raise Interrupted(f"{kept}; go on with --resume, and without --window and --seconds") from None
+            done = f"{len(played)} of {pairs * len(able)} duets are kept"
+            raise Interrupted(f"{done}; go on with --resume, and without --window and --seconds") from None
     found = duets.contests(played)
     out(json.dumps(published.document(found), indent=1) if as_json else published.to_text(found))
     note(f"records: {folder}")
@@ -189,10 +196,11 @@ def _new_matches(
     folder: Path,
     where: runner.Where,
     windows: duet.Windows,
+    kept: Path,
 ) -> list[_Match]:
     """Of each subject that can be compared, by certificates made now; none where that is not true of the reference."""
     proofs = {one.entry.name: _certified(one, task, folder, where) for one in (reference, *subjects)}
-    scores = _scores((reference, *subjects), task, proofs, windows)
+    scores = _scores((reference, *subjects), task, proofs, windows, kept)
     of_reference = scores.get(reference.entry.name)
     return [
         _Match(
@@ -209,12 +217,15 @@ def _new_matches(
     ]
 
 
-def _scores(asked: Sequence[_Asked], task: Task, proofs: dict[str, Proof], windows: duet.Windows) -> dict[str, Score]:
+def _scores(
+    asked: Sequence[_Asked], task: Task, proofs: dict[str, Proof], windows: duet.Windows, kept: Path
+) -> dict[str, Score]:
     """The windows of each entry that can be compared, by its name."""
     found: dict[str, Score] = {}
     for one in asked:
         if proofs[one.entry.name].status == "ok":
-            score = duet.calibrate(Side(name="base"), task=task, entry=one.entry, case=one.case, windows=windows)
+            side = Side(name="base", scratch=kept / one.entry.name)
+            score = duet.calibrate(side, task=task, entry=one.entry, case=one.case, windows=windows)
             if isinstance(score, Score):
                 found[one.entry.name] = score
             else:

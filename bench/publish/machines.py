@@ -11,7 +11,9 @@ from bench.record import Machine
 
 NOTE = (
     "How many times the samples/s of the second entry the first has, with its 95% interval: 1.1 is a tenth faster. "
-    "Both are alive at once on the same cores and train the same rows in turns; n duets, each of fresh processes."
+    "Both are alive at once on the same cores and train the same rows in turns; n duets, each of fresh processes. "
+    "Where there was no lead-in, the first steps of a turn are in its figure, and the side whose windows are shorter, "
+    "mostly the faster one, can look slower than it is."
 )
 
 

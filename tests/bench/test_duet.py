@@ -123,6 +123,26 @@ def test_the_log_seconds_of_a_side_are_the_mean_over_its_rounds(tmp_path: Path) 
     assert 9.0 == seen.warm_up_seconds["head"]
 
 
+def test_what_a_compiler_left_is_found_by_the_next_worker_where_a_folder_is_kept(tmp_path: Path) -> None:
+    """In the first duet by nobody, in the second by all; the record says that it was so."""
+    found, kept = tmp_path / "found", tmp_path / "kept"
+    look = f'folder = os.environ["TMPDIR"]; open({str(found)!r}, "a").write(" ".join(os.listdir(folder)) + ";"); '
+    leave = 'open(os.path.join(folder, f"program-{os.getpid()}"), "w").close(); '
+    base, head = (scripted(tmp_path, name, first=look + leave + READY) for name in ("base", "head"))
+
+    apart = [play(score_of(), [base, head], seed=0, order=random.Random(0)) for _ in range(2)]
+    with_empty_folders, _ = found.read_text(), found.unlink()
+    sides = [replace(base, scratch=kept / "base"), replace(head, scratch=kept / "head")]
+    together_ = [play(score_of(), sides, seed=0, order=random.Random(0)) for _ in range(2)]
+
+    assert ";;;;" == with_empty_folders
+    first, second = found.read_text().split(";")[:2], found.read_text().split(";")[2:4]
+    assert ["", ""] == first
+    assert all(one.startswith("program-") for one in second)
+    assert [False] * 2 + [True] * 2 == [one.programs_kept for one in (*apart, *together_)]
+    assert 2 == len(list((kept / "base").iterdir()))
+
+
 def test_a_turn_begins_with_windows_that_do_not_count(tmp_path: Path) -> None:
     """After the one that warms up, every other window of a side: those that find the caches as the others left them."""
     slow_first = window("0.5 if number == 1 else 9.0 if number % 2 == 0 else 0.25")

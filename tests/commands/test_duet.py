@@ -32,13 +32,14 @@ class Session:
     first: int
     resumed: CompletedProcess[str]
     results: Path
+    temporary: Path
 
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     """Some duets of forty, interrupted, and one more."""
-    results = tmp_path_factory.mktemp("session")
-    with start("duet", *GOOD, *SHORT, "--pairs", "40", "--results", results) as running:
+    results, temporary = tmp_path_factory.mktemp("session"), tmp_path_factory.mktemp("temporary")
+    with start("duet", *GOOD, *SHORT, "--pairs", "40", "--results", results, TMPDIR=str(temporary)) as running:
         try:
             assert running.stderr is not None
             said = next((line for line in running.stderr if line.startswith("duet 1 of 40")), "")
@@ -50,8 +51,11 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     assert said, stderr
     begun = {path: path.read_bytes() for path in results.glob("raw/*/*/*/*.json")}
     first = sum(path.name.startswith("duet-") for path in begun)
-    resumed = bench("duet", *GOOD, *AGAIN, "--pairs", first + 1, "--json", "--results", results)
-    return Session(interrupted=(code, stderr), begun=begun, first=first, resumed=resumed, results=results)
+    more = ("--pairs", first + 1, "--json", "--results", results)
+    resumed = bench("duet", *GOOD, *AGAIN, *more, TMPDIR=str(temporary))
+    return Session(
+        interrupted=(code, stderr), begun=begun, first=first, resumed=resumed, results=results, temporary=temporary
+    )
 
 
 def test_ctrl_c_keeps_the_duets_that_were_played(session: Session) -> None:
@@ -88,6 +92,12 @@ def test_two_entries_take_turns_and_each_duet_is_kept(session: Session) -> None:
     assert kept[0].subject_proof.status == kept[0].reference_proof.status == "ok"
     assert said["rate"]["duets"] == session.first + 1
     assert said["control"]["ratio"] > 0
+
+
+def test_what_compilers_made_is_kept_for_the_run_and_no_longer(session: Session) -> None:
+    """Whether it ends by itself or by Ctrl-C, no folder is left; records say how it was."""
+    assert all(record.duet.programs_kept for _, record in duets.read(session.results))
+    assert [] == list(session.temporary.iterdir())
 
 
 @pytest.mark.parametrize(
