@@ -102,7 +102,8 @@ class Duet(Value):
     """What came of the processes of one duet, whatever they did.
 
     steps: of a window. windows: the seconds of a side's window in each round, to 0.1 us. order: in which the sides of a
-    round were trained, by their initials, such as "hbc". cpu_seconds: of a side's windows together.
+    round were trained, by their initials, such as "hbc"; start_order: in which their processes were started, "" where
+    that is not known. cpu_seconds: of a side's windows together.
     failed: the side that failed, where status is not ok. warm_up_seconds: of each side's windows before the first
     round, which do not count. lead_in: as many windows of a side at the start of each of its turns do not count either.
     programs_kept: the sides found what a compiler had made for those before them.
@@ -125,6 +126,7 @@ class Duet(Value):
     warm_up_seconds: dict[SideName, Seconds] = Field(default_factory=dict)
     windows: dict[SideName, list[Seconds]] = Field(default_factory=dict)
     order: list[str] = Field(default_factory=list)
+    start_order: str = ""
     cpu_seconds: dict[SideName, Seconds] = Field(default_factory=dict)
     foreign_share: Finite | None = None
     steal_share: Finite | None = None
@@ -360,14 +362,18 @@ def together(reference: Score, subject: Score, windows: Windows = OF_TWO_ENTRIES
 
 
 def play(score: Score, sides: Sequence[Side], *, seed: int, order: random.Random) -> Duet:
-    """One duet with fresh processes. Whatever they do, a Duet comes back."""
+    """One duet with fresh processes. Whatever they do, a Duet comes back.
+
+    Processes start in random order too: which memory a process is given may depend on who came before it.
+    """
     started, started_utc = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     deadline = started + score.limit_seconds
     case, command = score.case, Command(steps=score.steps)
     cores = runner.worker_cores(case.threads)
+    starting = order.sample(sides, len(sides))
     requests = [
         _request(side, score.task, side.entry or score.entry, seed=seed, device=case.device, threads=case.threads)
-        for side in sides
+        for side in starting
     ]
     duet = Duet(
         case=case,
@@ -378,9 +384,10 @@ def play(score: Score, sides: Sequence[Side], *, seed: int, order: random.Random
         status="ok",
         lead_in=score.lead_in,
         programs_kept=all(side.scratch is not None for side in sides),
+        start_order="".join(side.name[0] for side in starting),
     )
     try:
-        with _players(sides, requests, cores) as players:
+        with _players(starting, requests, cores) as players:
             ready = {player.side.name: player.answer(Ready, deadline) for player in players}
             start_seconds = time.monotonic() - started
             for player in players:

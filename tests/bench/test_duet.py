@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,6 +100,23 @@ def test_the_order_of_the_sides_changes_from_round_to_round(tmp_path: Path) -> N
     seen = play(score_of(rounds=12), sides, seed=0, order=random.Random(0))
 
     assert len(set(seen.order)) > 2
+
+
+def test_the_processes_start_in_an_order_that_changes_from_duet_to_duet(tmp_path: Path) -> None:
+    """A process may be given other memory than one that was started before it; process ids grow."""
+    started = tmp_path / "started"
+    say = f'open({str(started)!r}, "a").write(f"{{os.getpid()}} " + os.path.basename(__file__)[0] + "\\n"); '
+    sides = [scripted(tmp_path, name, first=say + READY) for name in ("base", "control", "head")]
+    orders = []
+    for seed in range(8):
+        started.unlink(missing_ok=True)
+        seen = play(score_of(rounds=2), sides, seed=0, order=random.Random(seed))
+        by_pid = sorted(started.read_text().splitlines(), key=lambda line: int(line.split()[0]))
+        assert seen.start_order == "".join(line[-1] for line in by_pid)
+        orders.append(seen.start_order)
+
+    assert {"bch"} == {"".join(sorted(order)) for order in orders}
+    assert len(set(orders)) > 2
 
 
 def test_only_one_side_trains_at_a_time(tmp_path: Path) -> None:
@@ -204,8 +222,11 @@ def test_an_interrupt_leaves_no_process(tmp_path: Path) -> None:
     """Ctrl-C while the sides play ends them before it goes on."""
 
     class Interrupts(random.Random):
-        def sample(self, *arguments: object, **more: object) -> list[object]:
-            raise KeyboardInterrupt
+        def sample(self, population: Any, k: int, **more: Any) -> list[Any]:
+            if hasattr(self, "asked"):  # of the rounds, once all have started
+                raise KeyboardInterrupt
+            self.asked = True
+            return super().sample(population, k, **more)
 
     with pytest.raises(KeyboardInterrupt):
         play(score_of(), [scripted(tmp_path, "base"), scripted(tmp_path, "head")], seed=0, order=Interrupts())
