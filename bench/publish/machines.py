@@ -67,7 +67,7 @@ def _place(one: Contest) -> tuple[str, str, str, str]:
 
 def _column(found: Sequence[Contest]) -> Column:
     records = [record for one in found for _, record in (*one.played, *one.failed)]
-    packages = [of for record in records for of in record.duet.packages.values()]
+    packages = sorted((of for record in records for of in record.duet.packages.values()), key=sorted)  # all alike
     return Column(
         machine=records[0].machine,
         days=units.days(record.duet.started_utc for record in records),
