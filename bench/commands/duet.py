@@ -54,12 +54,8 @@ class _Match:
 
     def play(self, run: str, block: int, draw: random.Random, where: runner.Where, kept: Path) -> DuetRecord:
         """One duet of fresh processes; whatever they do, a record comes back. kept: of what their compilers made."""
-        of_reference = kept / self.reference.entry.name
-        sides = [
-            Side(name="base", scratch=of_reference),
-            Side(name="control", scratch=of_reference),
-            Side(name="head", entry=self.subject.entry, scratch=kept / self.subject.entry.name),
-        ]
+        base, control = (Side(name=name, scratch=kept) for name in ("base", "control"))
+        sides = [base, control, Side(name="head", entry=self.subject.entry, scratch=kept)]
         return DuetRecord(
             run=run,
             block=block,
@@ -224,7 +220,7 @@ def _scores(
     found: dict[str, Score] = {}
     for one in asked:
         if proofs[one.entry.name].status == "ok":
-            side = Side(name="base", scratch=kept / one.entry.name)
+            side = Side(name="base", scratch=kept)
             score = duet.calibrate(side, task=task, entry=one.entry, case=one.case, windows=windows)
             if isinstance(score, Score):
                 found[one.entry.name] = score

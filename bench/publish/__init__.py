@@ -55,7 +55,11 @@ def files_of(
     tables_ = [*(one.text for one in sections if one.text), *(one.text for one in parts.sweeps_of(drawn))]
     above = [claims.section(judged, results)] if judged else []
     below = [certificates.matrix(proofs, results)] if proofs else []
-    below += [f"## In turns, machine by machine\n\n{machines.section(contests, results)}"] if contests else []
+    below += (
+        [f"## In turns, machine by machine\n\n{machines.section(contests, results)}"]
+        if len(machines.beside(contests).columns) > 1
+        else []
+    )
     below += [duets.section(contests, results)] if contests else []
     below += [certificates.kill_table(suites, results)] if suites else []
     below += [*history, *([markdown.withdrawn_section(withdrawn, results)] if withdrawn else [])]

@@ -85,11 +85,10 @@ def _row(of: dict[str, Contest], order: Sequence[str]) -> Row:
     )
 
 
-def cell_text(one: Contest | None) -> str:
+def cell_text(one: Contest) -> str:
     """What stands behind a ratio: faster, n = 12"""
-    if one is None:
-        return ""
-    return f"{verdict_text(one)}, n = {len(one.played)}" + ("" if one.lead_in else ", no lead-in")
+    failed = f", {len(one.failed)} failed" if one.failed else ""
+    return f"{verdict_text(one)}, n = {len(one.played)}{failed}" + ("" if one.lead_in else ", no lead-in")
 
 
 def for_readme(found: Sequence[Contest], folder: Path, results: str) -> str:

@@ -192,7 +192,8 @@ def test_a_report_shows_duets_with_their_records(tmp_path: Path) -> None:
     of_results = (tmp_path / "README.md").read_text()
     page = (tmp_path / "index.html").read_text()
 
-    assert "## In turns" in of_results
+    assert "## In turns\n" in of_results
+    assert "machine by machine" not in of_results + page  # there is one
     assert "| tensorflow-function | torch-eager | 1.980 \\[1.932, 2.030\\]" in of_results
     assert "1.980 \\[1.932, 2.030\\]" in readme.read_text()
     assert "1.980 [1.932, 2.030]" in page

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.duets import Contest, contest
-from bench.publish import duets, machines
+from bench.publish import duets, files_of, machines
 from bench.record import Machine
 from tests.make import make_duet, make_machine
 
@@ -67,6 +67,25 @@ def test_a_cell_says_how_many_duets_and_whether_they_had_no_lead_in() -> None:
 
     assert machines.cell_text(without) == f"{duets.verdict_text(without)}, n = 2, no lead-in"
     assert machines.cell_text(with_one) == f"{duets.verdict_text(with_one)}, n = 2"
+
+
+def test_the_results_readme_has_the_table_where_there_are_several_machines() -> None:
+    """Above the tables of each."""
+    one, two = (files_of([], Path("results"), contests=found) for found in ([seen()], [seen(), seen(machine=_WEAK)]))
+    text = two[Path("results/README.md")]
+
+    assert "machine by machine" not in one[Path("results/README.md")]
+    assert 0 < text.index("## In turns, machine by machine\n") < text.index("## In turns\n")
+
+
+def test_a_cell_says_how_many_duets_failed() -> None:
+    """They are in no figure."""
+    failed = make_duet(2, status="failed")
+    good = [make_duet(block) for block in range(2)]
+
+    text = machines.cell_text(contest([(Path(f"{one.block}.json"), one) for one in (*good, failed)]))
+
+    assert "n = 2, 1 failed" in text
 
 
 def test_under_the_table_stands_when_and_with_what_each_machine_measured() -> None:
