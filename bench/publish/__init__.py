@@ -55,11 +55,8 @@ def files_of(
     tables_ = [*(one.text for one in sections if one.text), *(one.text for one in parts.sweeps_of(drawn))]
     above = [claims.section(judged, results)] if judged else []
     below = [certificates.matrix(proofs, results)] if proofs else []
-    below += (
-        [f"## In turns, machine by machine\n\n{machines.section(contests, results)}"]
-        if len(machines.beside(contests).columns) > 1
-        else []
-    )
+    several = len({one.first.machine.fingerprint for one in contests}) > 1
+    below += [f"## In turns, machine by machine\n\n{machines.section(contests, results)}"] if several else []
     below += [duets.section(contests, results)] if contests else []
     below += [certificates.kill_table(suites, results)] if suites else []
     below += [*history, *([markdown.withdrawn_section(withdrawn, results)] if withdrawn else [])]

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.duets import Contest
+from bench.duets import Contest, order
 from bench.publish import escape, markdown, units
 from bench.publish.duets import folder_of, is_of_shipped, ratio_text, task_text, verdict_text
-from bench.record import Machine
+from bench.record import Case, Machine
 
 NOTE = (
     "How many times the samples/s of the second entry the first has, with its 95% interval: 1.1 is a tenth faster. "
@@ -47,22 +47,17 @@ class Beside:
 def beside(found: Sequence[Contest]) -> Beside:
     """Contests side by side, in their order. Each machine has at most one of two cases (bench.duets.contests)."""
     by_machine: dict[str, list[Contest]] = {}
-    by_cases: dict[tuple[object, object], dict[str, Contest]] = {}
+    by_cases: dict[tuple[Case, Case], dict[str, Contest]] = {}
     for one in found:
         fingerprint = one.first.machine.fingerprint
         by_machine.setdefault(fingerprint, []).append(one)
         by_cases.setdefault((one.subject, one.reference), {})[fingerprint] = one
-    order = sorted(by_machine, key=lambda name: (-len(by_machine[name]), by_machine[name][0].first.machine.name))
-    of_cases = sorted(by_cases.values(), key=lambda of: _place(next(iter(of.values()))))
+    names = sorted(by_machine, key=lambda name: (-len(by_machine[name]), by_machine[name][0].first.machine.name))
+    of_cases = sorted(by_cases.values(), key=lambda of: order(next(iter(of.values())))[1:])  # whatever the machine
     return Beside(
-        columns=tuple(_column(by_machine[name]) for name in order),
-        rows=tuple(_row(of, order) for of in of_cases),
+        columns=tuple(_column(by_machine[name]) for name in names),
+        rows=tuple(_row(of, names) for of in of_cases),
     )
-
-
-def _place(one: Contest) -> tuple[str, str, str, str]:
-    """What rows are sorted by."""
-    return one.reference.task, one.reference.fingerprint, one.reference.entry, one.subject.entry
 
 
 def _column(found: Sequence[Contest]) -> Column:
@@ -75,13 +70,13 @@ def _column(found: Sequence[Contest]) -> Column:
     )
 
 
-def _row(of: dict[str, Contest], order: Sequence[str]) -> Row:
+def _row(of: dict[str, Contest], names: Sequence[str]) -> Row:
     one = next(iter(of.values()))
     return Row(
         task=task_text(one),
         subject=one.subject.entry,
         reference=one.reference.entry,
-        found=tuple(of.get(name) for name in order),
+        found=tuple(of.get(name) for name in names),
     )
 
 

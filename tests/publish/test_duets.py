@@ -24,6 +24,15 @@ def test_contests_of_two_batch_sizes_are_told_apart() -> None:
     assert ["mlp, batch 64, 2 threads", "mlp, batch 512, 1 thread"] == [line.cells[place].text for line in table.lines]
 
 
+def test_the_headings_tell_widths_and_batch_sizes_apart() -> None:
+    """A width has a name of its own, another batch size has not: its heading says it."""
+    task = seen().first.task
+    wide, large = task.changed(name="mlp-w64", layers=(784, 64, 64, 10)), task.changed(batch_size=512)
+    section = duets.section([seen(), seen(task=wide), seen(task=large)], Path())
+
+    assert all(name in section for name in ("### mlp: ", "### mlp-w64: ", "### mlp (batch 512): "))
+
+
 def test_a_machine_without_a_processor_s_name_goes_by_its_own() -> None:
     """Never by the word None."""
     assert "on Testor 9 (testbox), 2 threads" in duets.where_text(seen(machine=make_machine(cpu_model="Testor 9")))
