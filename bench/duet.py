@@ -262,7 +262,7 @@ def _scratch(side: Side) -> contextlib.AbstractContextManager[str]:
     if side.scratch is not None:
         side.scratch.mkdir(parents=True, exist_ok=True)
         return contextlib.nullcontext(str(side.scratch))
-    return tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
+    return runner.scratch_folder()
 
 
 def _close(player: _Player) -> None:

@@ -128,6 +128,11 @@ def _tail(file: IO[str], kept: int | None = None) -> str:
     return text if kept is None else text[-kept:]
 
 
+def scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    """An empty folder for what workers leave in TMPDIR. What cannot be removed at its end stays, without a word."""
+    return tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
+
+
 def run_worker(
     request: WorkerRequest,
     *,
@@ -145,7 +150,7 @@ def run_worker(
         tempfile.TemporaryFile("w+", errors="replace") as out,
         tempfile.TemporaryFile("w+", errors="replace") as err,
         # Empty for each worker: a compiler's cache there would make the first step of all but one a warm one.
-        tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as scratch,
+        scratch_folder() as scratch,
     ):
         with affinity(cores):
             started = time.monotonic()

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import random
 import secrets
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,7 +125,7 @@ def duet_(
             source=where.source.sha256,
         )
         able = [_match_of(one, reference, played, folder) for one in subjects]
-    with store.locked(results), tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as scratch:
+    with store.locked(results), runner.scratch_folder() as scratch:
         kept = Path(scratch)
         able = able or _new_matches(reference, subjects, spec, folder, where, windows, kept)
         try:

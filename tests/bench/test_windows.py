@@ -49,15 +49,15 @@ def dialogue(entry: str, *commands: object, slowdown: float = 0.0) -> list[dict]
 def test_a_worker_says_that_it_is_ready_and_answers_each_command_with_a_window() -> None:
     """Ready names what computes; a window has just the steps that were asked for, and a time above 0.
 
-    Nothing was asked to be slower: of several windows one at least lost next to nothing to that, for another process
-    may come between two looks at the clock.
+    Nothing was asked to be slower: of several windows most lose next to nothing to that; between two looks at the
+    clock of one, another process may come.
     """
     ready, *found = dialogue("tests.plugins.good", *({"steps": steps} for steps in (3, 5, 5, 5, 5)))
 
     assert (True, True) == (ready["ready"], "numpy" in ready["packages"])
     assert [3, 5, 5, 5, 5] == [one["steps"] for one in found]
     assert all(one["seconds"] > 0 for one in found)
-    assert any(one["extra_seconds"] < one["seconds"] / 1000 for one in found)
+    assert statistics.median(one["extra_seconds"] / one["seconds"] for one in found) < 1 / 1000
 
 
 def test_a_slowed_window_is_longer_by_the_share() -> None:
