@@ -104,7 +104,7 @@ def _files(
     if text is not None and (not marked or publish.markdown.BEGIN in text):
         table = publish.markdown.project_table(part.candidate for part in drawn.parts if part.candidate is not None)
         where = _from(place, results)
-        answer = publish.claims.answer(judged, where)
+        answer = publish.claims.answer(judged, where, publish.machines.answer_lines(contests))
         turns = publish.machines.for_readme(contests, place.parent, where)
         files[place] = publish.markdown.fill_readme(text, table, place=str(place), answer=answer, turns=turns)
     return files

@@ -12,6 +12,7 @@ from bench.publish import escape, markdown, units
 from bench.stats import Estimate
 
 HEADS = ("Topic", "Claim", "Said by", "Verdict", "Why", "Records")
+ON_ALL = "Machine beside machine, both frameworks training in turns:"
 VERDICTS: tuple[ClaimVerdict, ...] = get_args(ClaimVerdict)
 
 
@@ -119,9 +120,12 @@ def answer_lines(judged: Sequence[Judged]) -> list[str]:
     return [one.answer or "" for one in headlines(judged)]
 
 
-def answer(judged: Sequence[Judged], folder: str) -> str:
-    """The answer for the project's README, machine by machine; folder: where results/ lies from there."""
-    lines = []
+def answer(judged: Sequence[Judged], folder: str, together: Sequence[str] = ()) -> str:
+    """The answer for the project's README, machine by machine; folder: where results/ lies from there.
+
+    together: sentences on all machines (bench.publish.machines.answer_lines), which come first.
+    """
+    lines = [*([ON_ALL, "", *(f"- {escape.markdown(line, len(line))}" for line in together), ""] if together else [])]
     for of in by_machine(judged).values():
         machine = next((one.machine for one in of if one.machine is not None), None)
         if machine is None or not answer_lines(of):

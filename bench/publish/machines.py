@@ -1,13 +1,16 @@
 """Contests of two entries -> a row for each, a column for each machine: side by side, never pooled. Pure."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from bench.duets import Contest, order
 from bench.publish import escape, markdown, units
 from bench.publish.duets import folder_of, is_of_shipped, ratio_text, task_text, verdict_text
 from bench.record import Case, Machine
+from bench.stats import Verdict
 
 NOTE = (
     "How many times the samples/s of the second entry the first has, with its 95% interval: 1.1 is a tenth faster. "
@@ -78,6 +81,75 @@ def _row(of: dict[str, Contest], names: Sequence[str]) -> Row:
         reference=one.reference.entry,
         found=tuple(of.get(name) for name in names),
     )
+
+
+def answer_lines(found: Sequence[Contest]) -> list[str]:
+    """Of tasks as they ship: what every machine says alike, what depends on the machine, and what is open.
+
+    Machines say alike what has one verdict on all, undecided not among them; it depends on the machine where two of
+    their intervals have no value in common. Empty where no ratio was measured on more than one machine.
+    """
+    lines: dict[str, dict[tuple[str, ...], list[_Shared]]] = {
+        "The same on each machine": {},
+        "Depends on the machine": {},
+        "Not decided on each machine": {},
+    }
+    alike, by_machine, still_open = lines.values()
+    for row in beside([one for one in found if is_of_shipped(one)]).rows:
+        shared = _Shared(subject=row.subject, reference=row.reference, found=tuple(filter(None, row.found)))
+        if len(shared.found) > 1:
+            kind = alike if shared.verdict else by_machine if shared.apart else still_open
+            kind.setdefault((*shared.names, shared.verdict or ""), []).append(shared)
+    return [f"{head}: {'; '.join(map(_pair_text, pairs.values()))}." for head, pairs in lines.items() if pairs]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shared:
+    """A row of what more than one machine measured."""
+
+    subject: str
+    reference: str
+    found: tuple[Contest, ...]
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The one that all machines have; None where they differ, or one is undecided."""
+        first, *others = {one.verdict for one in self.found}
+        return None if others or first == "undecided" else first
+
+    @property
+    def apart(self) -> bool:
+        """Whether two machines' intervals have no value in common."""
+        intervals = [one.ratio.interval for one in self.found if one.unfit is None]
+        seen = [interval for interval in intervals if interval is not None]
+        return any(a[1] < b[0] or b[1] < a[0] for a, b in combinations(seen, 2))
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The faster one first, where all machines say so."""
+        turned = self.verdict == "slower"
+        return (self.reference, self.subject) if turned else (self.subject, self.reference)
+
+    @property
+    def where(self) -> str:
+        """mlp, or: mlp with 2 threads"""
+        task, threads = self.found[0].first.task.name, self.found[0].subject.threads
+        return task if threads == 1 else f"{task} with {units.workers(threads)}"
+
+    @property
+    def times(self) -> list[float]:
+        """On each machine, how many times the samples/s of the slower one the faster one has."""
+        sign = -1 if self.verdict == "slower" else 1
+        return [math.exp(sign * one.ratio.mean) for one in self.found if one.ratio.mean is not None]
+
+
+def _pair_text(of: Sequence[_Shared]) -> str:
+    """Of the same two entries and one verdict: torch-eager trains 1.7 to 14 times as fast as tensorflow-eager (mlp)"""
+    first, second = of[0].names
+    times = [value for row in of for value in row.times]
+    span = " to ".join(dict.fromkeys(units.significant(end, 2) for end in (min(times), max(times))))
+    verb = {None: "against", "tie": "trains as fast as"}.get(of[0].verdict, f"trains {span} times as fast as")
+    return f"{first} {verb} {second} ({', '.join(row.where for row in of)})"
 
 
 def cell_text(one: Contest) -> str:

@@ -240,6 +240,7 @@ def _page(
             evidence=lambda o: _evidence(o, results, direct=direct),
             evidence_heads=(*claims.OBSERVATION_HEADS, "Records"),
             beside=machines.beside(contests),
+            together=machines.answer_lines(contests),
             duets=duets,
             machines=machines,
             tables=listed,

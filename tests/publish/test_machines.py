@@ -1,11 +1,16 @@
 """Contests side by side: a column a machine, nothing pooled, nothing filled in."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bench.duets import Contest, contest
-from bench.publish import duets, files_of, machines
+from bench.publish import claims, duets, files_of, machines
 from bench.record import Machine
+from bench.stats import Estimate
 from tests.make import make_duet, make_machine
 
 _WEAK = make_machine(name="weakbox", fingerprint="5" * 16)
@@ -75,7 +80,9 @@ def test_the_results_readme_has_the_table_where_there_are_several_machines() -> 
     text = two[Path("results/README.md")]
 
     assert "machine by machine" not in one[Path("results/README.md")]
-    assert 0 < text.index("## In turns, machine by machine\n") < text.index("## In turns\n")
+    [line] = machines.answer_lines([seen(), seen(machine=_WEAK)])
+    heads = "## In turns, machine by machine\n", f"\n- {line}\n", "## In turns\n"
+    assert sorted(map(text.index, heads)) == [text.index(head) for head in heads]
 
 
 def test_a_cell_says_how_many_duets_failed() -> None:
@@ -128,3 +135,71 @@ def test_hostile_names_stay_text() -> None:
     assert "<script>" not in text
     assert "|[x](y)" not in text
     assert len({line.count(" | ") for line in text.splitlines() if line[:1] == "|"}) == 1
+
+
+def told(low: float, high: float, machine: Machine | None = None, **changes: Any) -> Contest:
+    """A contest whose ratio of rates has this interval."""
+    one = seen(machine=machine, **changes)
+    low, high = math.log(low), math.log(high)
+    ratio = Estimate(n=2, mean=(low + high) / 2, sd=0.01, interval=(low, high), reason=None)
+    return replace(one, ratio=ratio, unfit=None)
+
+
+def test_what_all_machines_say_alike_is_said_with_the_range_of_the_ratios() -> None:
+    """The faster one first, and only what more than one machine measured."""
+    other = seen().subject.model_copy(update={"entry": "other-entry"})
+    both = [told(1.9, 2.1), told(3.9, 4.1, _WEAK)]
+
+    assert machines.answer_lines([*both, told(1.9, 2.1, subject=other)]) == [
+        "The same on each machine: tensorflow-function trains 2.0 to 4.0 times as fast as torch-eager "
+        "(mlp with 2 threads)."
+    ]
+    assert machines.answer_lines([told(0.19, 0.21), told(0.19, 0.21, _WEAK)]) == [
+        "The same on each machine: torch-eager trains 5.0 times as fast as tensorflow-function (mlp with 2 threads)."
+    ]
+    assert machines.answer_lines([told(0.995, 1.005), told(0.996, 1.006, _WEAK)]) == [
+        "The same on each machine: tensorflow-function trains as fast as torch-eager (mlp with 2 threads)."
+    ]
+
+
+def test_one_thread_is_not_said_for_it_is_the_usual() -> None:
+    """As in every other sentence of the report."""
+    one = {"subject": seen().subject.model_copy(update={"threads": 1})}
+
+    assert machines.answer_lines([told(1.1, 1.2, **one), told(1.1, 1.2, _WEAK, **one)])[0].endswith(
+        " torch-eager (mlp)."
+    )
+
+
+@pytest.mark.parametrize("there", [(0.64, 0.66), (0.985, 1.004)], ids=["slower", "undecided"])
+def test_intervals_that_exclude_each_other_depend_on_the_machine(there: tuple[float, float]) -> None:
+    """Also where one of them is not told apart from 1: it is not what the other machine says."""
+    assert machines.answer_lines([told(1.1, 1.2), told(*there, _WEAK)]) == [
+        "Depends on the machine: tensorflow-function against torch-eager (mlp with 2 threads)."
+    ]
+
+
+def test_what_is_undecided_on_a_machine_is_not_said_to_depend_on_it() -> None:
+    """Its wide interval holds what the other machine found; nor has a contest that cannot be believed a say."""
+    text = ["Not decided on each machine: tensorflow-function against torch-eager (mlp with 2 threads)."]
+
+    assert machines.answer_lines([told(1.1, 1.2), told(0.9, 1.3, _WEAK)]) == text
+    assert machines.answer_lines([told(1.1, 1.2), replace(told(0.5, 0.6, _WEAK), unfit="planted")]) == text
+
+
+def test_one_machine_or_another_width_gives_no_sentence_of_machines() -> None:
+    """A sentence that speaks of machines must stand on more than one."""
+    wide = {"task": seen().first.task.changed(name="mlp-w64", layers=(784, 64, 64, 10))}
+
+    assert machines.answer_lines([told(1.1, 1.2)]) == []
+    assert machines.answer_lines([told(1.1, 1.2, **wide), told(1.1, 1.2, _WEAK, **wide)]) == []
+
+
+def test_the_readme_and_the_page_begin_with_what_all_machines_say() -> None:
+    """Before what each says."""
+    lines = machines.answer_lines([told(1.9, 2.1), told(3.9, 4.1, _WEAK)])
+
+    text = claims.answer([], "results", lines)
+
+    assert text.splitlines()[:3] == [claims.ON_ALL, "", f"- {lines[0]}"]
+    assert claims.ON_ALL not in claims.answer([], "results")

@@ -13,7 +13,9 @@ import pytest
 
 from bench import stats
 from bench.contract import ENTRIES
+from bench.duets import contests
 from bench.material import Entry, Withdrawn
+from bench.publish import machines as of_machines
 from bench.publish import page, plots, units
 from bench.record import Reading
 from bench.studying import StudyRecord
@@ -332,9 +334,22 @@ def test_ratios_of_several_machines_stand_side_by_side() -> None:
         assert 3 == len(row.all("a"))
 
 
+def test_the_first_answer_is_what_all_machines_say() -> None:
+    """Of ratios in turns, with a link to each of them."""
+    played = some_duets([make_machine(), make_machine(fingerprint="machine-1", name="elsewhere")])
+    first, *_ = read(page_of(make_material(some_records(), duets=played))).by_id("answer").all("div")
+
+    said = [answer.text for answer in first.all("li")]
+
+    assert said == of_machines.answer_lines(contests(played)) != []
+    assert "#machines" in [link.attributes["href"] for link in first.all("a")]
+
+
 def test_one_machine_has_no_table_of_machines() -> None:
-    """Its ratios are in the table of duets."""
+    """Its ratios are in the table of duets, and its own answer is the first."""
     shown = read(page_of(make_material(some_records(), duets=some_duets([make_machine()]))))
+
+    assert shown.by_id("answer").all("div")[0].attributes["data-machine"] == make_machine().fingerprint
 
     assert not [e for e in shown.everything() if e.attributes.get("id") == "machines"]
     assert shown.by_id("duets").rows()
