@@ -87,16 +87,18 @@ def answer_lines(found: Sequence[Contest]) -> list[str]:
     """Of tasks as they ship: what every machine says alike, what depends on the machine, and what is open.
 
     Machines say alike what has one verdict on all, undecided not among them; it depends on the machine where two of
-    their intervals have no value in common. Empty where no ratio was measured on more than one machine.
+    their intervals, measured in one way, have no value in common. Empty where no ratio was measured on more than one
+    machine.
     """
     lines: dict[str, dict[tuple[str, ...], list[_Shared]]] = {
         "The same on each machine": {},
         "Depends on the machine": {},
-        "Not decided on each machine": {},
+        "Still open": {},
     }
     alike, by_machine, still_open = lines.values()
     for row in beside([one for one in found if is_of_shipped(one)]).rows:
-        shared = _Shared(subject=row.subject, reference=row.reference, found=tuple(filter(None, row.found)))
+        measured = tuple(one for one in row.found if one is not None and one.ratio.mean is not None)
+        shared = _Shared(subject=row.subject, reference=row.reference, found=measured)
         if len(shared.found) > 1:
             kind = alike if shared.verdict else by_machine if shared.apart else still_open
             kind.setdefault((*shared.names, shared.verdict or ""), []).append(shared)
@@ -119,10 +121,9 @@ class _Shared:
 
     @property
     def apart(self) -> bool:
-        """Whether two machines' intervals have no value in common."""
-        intervals = [one.ratio.interval for one in self.found if one.unfit is None]
-        seen = [interval for interval in intervals if interval is not None]
-        return any(a[1] < b[0] or b[1] < a[0] for a, b in combinations(seen, 2))
+        """Whether two machines' intervals have no value in common, and it is not the lead-in that only one had."""
+        seen = [(one.lead_in > 0, one.ratio.interval) for one in self.found if one.unfit is None and one.ratio.interval]
+        return any(led == also and (a[1] < b[0] or b[1] < a[0]) for (led, a), (also, b) in combinations(seen, 2))
 
     @property
     def names(self) -> tuple[str, str]:
@@ -144,10 +145,10 @@ class _Shared:
 
 
 def _pair_text(of: Sequence[_Shared]) -> str:
-    """Of the same two entries and one verdict: torch-eager trains 1.7 to 14 times as fast as tensorflow-eager (mlp)"""
+    """Of the same two entries and verdict: torch-eager trains 1.66 to 14.1 times as fast as tensorflow-eager (mlp)"""
     first, second = of[0].names
     times = [value for row in of for value in row.times]
-    span = " to ".join(dict.fromkeys(units.significant(end, 2) for end in (min(times), max(times))))
+    span = " to ".join(dict.fromkeys(units.significant(end) for end in (min(times), max(times))))
     verb = {None: "against", "tie": "trains as fast as"}.get(of[0].verdict, f"trains {span} times as fast as")
     return f"{first} {verb} {second} ({', '.join(row.where for row in of)})"
 

@@ -151,11 +151,11 @@ def test_what_all_machines_say_alike_is_said_with_the_range_of_the_ratios() -> N
     both = [told(1.9, 2.1), told(3.9, 4.1, _WEAK)]
 
     assert machines.answer_lines([*both, told(1.9, 2.1, subject=other)]) == [
-        "The same on each machine: tensorflow-function trains 2.0 to 4.0 times as fast as torch-eager "
+        "The same on each machine: tensorflow-function trains 2.00 to 4.00 times as fast as torch-eager "
         "(mlp with 2 threads)."
     ]
     assert machines.answer_lines([told(0.19, 0.21), told(0.19, 0.21, _WEAK)]) == [
-        "The same on each machine: torch-eager trains 5.0 times as fast as tensorflow-function (mlp with 2 threads)."
+        "The same on each machine: torch-eager trains 5.01 times as fast as tensorflow-function (mlp with 2 threads)."
     ]
     assert machines.answer_lines([told(0.995, 1.005), told(0.996, 1.006, _WEAK)]) == [
         "The same on each machine: tensorflow-function trains as fast as torch-eager (mlp with 2 threads)."
@@ -181,10 +181,26 @@ def test_intervals_that_exclude_each_other_depend_on_the_machine(there: tuple[fl
 
 def test_what_is_undecided_on_a_machine_is_not_said_to_depend_on_it() -> None:
     """Its wide interval holds what the other machine found; nor has a contest that cannot be believed a say."""
-    text = ["Not decided on each machine: tensorflow-function against torch-eager (mlp with 2 threads)."]
+    text = ["Still open: tensorflow-function against torch-eager (mlp with 2 threads)."]
 
     assert machines.answer_lines([told(1.1, 1.2), told(0.9, 1.3, _WEAK)]) == text
     assert machines.answer_lines([told(1.1, 1.2), replace(told(0.5, 0.6, _WEAK), unfit="planted")]) == text
+
+
+def test_a_ratio_without_lead_in_is_not_set_against_one_with() -> None:
+    """What tells the two apart may be the way of measuring, not the machine."""
+    record = make_duet()
+    led = {"duet": record.duet.model_copy(update={"lead_in": 1})}
+
+    assert machines.answer_lines([told(1.1, 1.2), told(0.8, 0.9, _WEAK, **led)])[0].startswith("Still open: ")
+    assert machines.answer_lines([told(1.1, 1.2, **led), told(0.8, 0.9, _WEAK, **led)])[0].startswith("Depends ")
+
+
+def test_duets_that_all_failed_have_no_say() -> None:
+    """They found no ratio, so one machine is left."""
+    none = contest([(Path("duet.json"), make_duet(status="failed").model_copy(update={"machine": _WEAK}))])
+
+    assert machines.answer_lines([told(1.1, 1.2), none]) == []
 
 
 def test_one_machine_or_another_width_gives_no_sentence_of_machines() -> None:
