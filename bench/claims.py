@@ -765,7 +765,8 @@ _WORDS: tuple[tuple[str, Callable[[Observation], str]], ...] = (
 def explain(observations: Sequence[Observation]) -> str:
     """Where it holds: by the first condition that tells holding from failing apart, else as a list.
 
-    Tasks on which it holds nowhere are named apart, where a condition tells the others apart.
+    Tasks on which it holds nowhere are named apart, where a condition tells the others apart. Where a condition does so
+    with the task alone, the tasks stand behind each of its values.
     """
     decided = [o for o in observations if o.outcome in ("holds", "fails")]
     if (where := _in_words(decided)) is not None:
@@ -781,6 +782,8 @@ def explain(observations: Sequence[Observation]) -> str:
     if (where := _in_words([o for o in decided if o.conditions.task in tasks])) is not None:
         others = dict.fromkeys(o.conditions.task for o in decided if o.conditions.task not in tasks)
         return f"{where}, and not at all for {_listed(list(others))}"
+    if (where := _by_task(decided)) is not None:
+        return where
     return "for " + _listed([describe(o) for o in decided if o.outcome == "holds"])
 
 
@@ -791,6 +794,21 @@ def _in_words(decided: Sequence[Observation]) -> str | None:
         if split is not None and len(set(split.values())) > 1:
             yes, no = ([str(value) for value, held in split.items() if held is wanted] for wanted in (True, False))
             return f"{title} {_listed(yes)}, not {title} {_listed(no)}"
+    return None
+
+
+def _by_task(decided: Sequence[Observation]) -> str | None:
+    """In mode graph (mlp and mlp-wide) and compiled (mlp), not in mode eager: by the first of _WORDS that tells so."""
+    for title, of in _WORDS:
+        held: dict[str, dict[str, set[bool]]] = defaultdict(lambda: defaultdict(set))
+        for o in decided:
+            held[of(o)][o.conditions.task].add(o.outcome == "holds")
+        if len(held) < 2 or any(len(outcomes) > 1 for tasks in held.values() for outcomes in tasks.values()):
+            continue
+        holding = {value: [task for task in tasks if True in tasks[task]] for value, tasks in held.items()}
+        yes = [f"{value} ({_listed(tasks)})" for value, tasks in holding.items() if tasks]
+        no = [value for value, tasks in holding.items() if not tasks]
+        return f"{title} {_listed(yes)}" + (f", not {title} {_listed(no)}" if no else "")
     return None
 
 

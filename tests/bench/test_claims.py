@@ -132,6 +132,29 @@ def test_a_task_on_which_it_holds_nowhere_is_named_apart() -> None:
     assert explain([*of_two, *wide, seen("b", "eager", holds=True)]).startswith("for tensorflow-function against")
 
 
+def test_the_tasks_stand_behind_a_mode_that_holds_on_some_of_them() -> None:
+    """A list of all that holds would not say what fails; a mode that holds nowhere is named apart."""
+    like = one(judge([claim()], kept(both(1.5)), [])).observations[0]
+    held = {
+        ("graph", "a"): True,
+        ("graph", "b"): False,
+        ("compiled", "a"): True,
+        ("compiled", "b"): True,
+        ("whole-loop", "a"): False,
+        ("whole-loop", "b"): True,
+        ("eager", "a"): False,
+        ("eager", "b"): False,
+    }
+
+    seen = [
+        replace(like, conditions=replace(like.conditions, task=task), mode=mode, outcome="holds" if holds else "fails")
+        for (mode, task), holds in held.items()
+    ]
+
+    assert explain(seen) == "in mode graph (a), compiled (a and b) and whole-loop (b), not in mode eager"
+    assert explain(seen[:6]) == "in mode graph (a), compiled (a and b) and whole-loop (b)"
+
+
 def test_a_smaller_share_of_agreement_can_be_asked() -> None:
     """Two of three conditions are enough where the claim says so."""
     trials = [
