@@ -174,6 +174,11 @@ def test_the_page_of_many_records_is_small_enough() -> None:
     assert len(page_of(make_material(records)).encode()) < page.MOST_BYTES
 
 
+def test_the_published_page_is_small_enough() -> None:
+    """What is committed grows with every run that is published."""
+    assert (ROOT / "results" / "index.html").stat().st_size < page.MOST_BYTES
+
+
 def test_the_same_records_give_the_same_bytes() -> None:
     """In whatever order they are read; page, SVG and PNG."""
     records = some_records()
