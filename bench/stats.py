@@ -376,7 +376,8 @@ def estimate(differences: Sequence[float], *, confidence: float = CONFIDENCE) ->
     mean = math.fsum(differences) / n  # fsum: exact, so the order of the blocks is no matter
     if n == 1:
         return Estimate(n=1, mean=mean, sd=None, interval=None, reason="a single block has no interval")
-    sd = math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (n - 1))
+    deviations = [d - mean for d in differences]
+    sd = math.sqrt(math.fsum(d * d for d in deviations) / (n - 1))  # d ** 2 is pow's, which now and then rounds wrong
     half = half_width(sd, n, confidence=confidence)
     return Estimate(n=n, mean=mean, sd=sd, interval=(mean - half, mean + half), reason=None)
 
