@@ -19,6 +19,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
@@ -800,16 +801,19 @@ def _in_words(decided: Sequence[Observation]) -> str | None:
 def _by_task(decided: Sequence[Observation]) -> str | None:
     """In mode graph (mlp and mlp-wide) and compiled (mlp), not in mode eager: by the first of _WORDS that tells so."""
     for title, of in _WORDS:
-        held: dict[str, dict[str, set[bool]]] = defaultdict(lambda: defaultdict(set))
-        for o in decided:
-            held[of(o)][o.conditions.task].add(o.outcome == "holds")
-        if len(held) < 2 or any(len(outcomes) > 1 for tasks in held.values() for outcomes in tasks.values()):
+        holding: dict[str, list[str]] = {of(o): [] for o in decided}
+        if len(holding) < 2 or _split(decided, partial(_with_task, of)) is None:
             continue
-        holding = {value: [task for task in tasks if True in tasks[task]] for value, tasks in held.items()}
+        for o in decided:
+            holding[of(o)] += [o.conditions.task] if o.outcome == "holds" else []
         yes = [f"{value} ({_listed(tasks)})" for value, tasks in holding.items() if tasks]
         no = [value for value, tasks in holding.items() if not tasks]
         return f"{title} {_listed(yes)}" + (f", not {title} {_listed(no)}" if no else "")
     return None
+
+
+def _with_task(of: Callable[[Observation], str], o: Observation) -> tuple[str, str]:
+    return of(o), o.conditions.task
 
 
 def _split(decided: Sequence[Observation], of: Callable[[Observation], object]) -> dict[object, bool] | None:

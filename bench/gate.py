@@ -118,14 +118,12 @@ class Decision:
 
 def one_sided_p(differences: Sequence[float]) -> float:
     """P of a mean as large as this where the true one is 0: Student's t-test. 1 below two differences."""
-    n = len(differences)
-    if n < 2:
+    seen = estimate(differences)
+    if seen.mean is None or seen.sd is None:
         return 1.0
-    mean = math.fsum(differences) / n
-    sd = math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (n - 1))
-    if sd == 0:
-        return 0.0 if mean > 0 else 1.0
-    return t_cdf(n - 1, -mean / (sd / math.sqrt(n)))
+    if seen.sd == 0:
+        return 0.0 if seen.mean > 0 else 1.0
+    return t_cdf(seen.n - 1, -seen.mean / (seen.sd / math.sqrt(seen.n)))
 
 
 def two_sided_p(differences: Sequence[float]) -> float:

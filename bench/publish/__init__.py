@@ -6,7 +6,7 @@ from pathlib import Path
 from bench.claims import Judged
 from bench.duets import Contest
 from bench.material import Material, Withdrawn
-from bench.publish import certificates, claims, duets, escape, machines, markdown, page, parts, tables, terminal, units
+from bench.publish import certificates, claims, duets, machines, markdown, page, parts, tables, terminal, units
 from bench.publish.parts import Part
 from bench.publish.tables import Record
 from bench.record import Certificate, Suite
@@ -56,8 +56,9 @@ def files_of(
     above = [claims.section(judged, results)] if judged else []
     below = [certificates.matrix(proofs, results)] if proofs else []
     if len({one.first.machine.fingerprint for one in contests}) > 1:
-        said = "".join(f"- {escape.markdown(line, len(line))}\n" for line in machines.answer_lines(contests))
-        below += ["\n".join(["## In turns, machine by machine\n", said, machines.section(contests, results)])]
+        said = markdown.bullets(machines.answer_lines(contests))
+        lines = ["## In turns, machine by machine", "", *said, "", machines.section(contests, results)]
+        below.append("\n".join(lines))
     below += [duets.section(contests, results)] if contests else []
     below += [certificates.kill_table(suites, results)] if suites else []
     below += [*history, *([markdown.withdrawn_section(withdrawn, results)] if withdrawn else [])]

@@ -125,7 +125,7 @@ def answer(judged: Sequence[Judged], folder: str, together: Sequence[str] = ()) 
 
     together: sentences on all machines (bench.publish.machines.answer_lines), which come first.
     """
-    lines = [*([ON_ALL, "", *(f"- {escape.markdown(line, len(line))}" for line in together), ""] if together else [])]
+    lines = [ON_ALL, "", *markdown.bullets(together), ""] if together else []
     for of in by_machine(judged).values():
         machine = next((one.machine for one in of if one.machine is not None), None)
         if machine is None or not answer_lines(of):

@@ -372,6 +372,11 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *rows)]
 
 
+def bullets(sentences: Iterable[str]) -> list[str]:
+    """The lines of a Markdown list; sentences are escaped here, and whole."""
+    return [f"- {escape.markdown(sentence, len(sentence))}" for sentence in sentences]
+
+
 def _links(row: Row, folder: Path) -> str:
     links = [_link(row.paths, folder)]
     if row.certificate is not None:
