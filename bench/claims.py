@@ -34,7 +34,7 @@ from bench.equivalence import LEAST_SEEDS, MARGIN, equivalence
 from bench.errors import InputError
 from bench.measures import DUET, Conditions, Point, Points, chosen_run, median_of
 from bench.record import Machine, Trial, Value, read_toml
-from bench.stats import CONFIDENCE, blocks_to_decide, difference_of_shares, estimate, half_width
+from bench.stats import blocks_to_decide, difference_of_shares, estimate, half_width
 from bench.studying import Studied
 from bench.task import unwidened
 
@@ -511,6 +511,14 @@ def _why(points_: Iterable[Point]) -> str | None:
     return next((point.why for point in points_ if point.why), None)
 
 
+def _confidence(points_: Iterable[Point]) -> float:
+    """Of an interval that is printed as 95%: the highest that one of the points asks for.
+
+    Not of differences of accuracy or of shares of failures: those have no say in when a run stops.
+    """
+    return max(point.confidence for point in points_)
+
+
 def _pairs(a: Sequence[Point], b: Sequence[Point], key: Callable[[Point], int]) -> list[tuple[float, float]]:
     """Values of both sides where both have one, by block or by seed."""
     of_b = {key(point): point.value for point in b}
@@ -525,7 +533,8 @@ def _pairs(a: Sequence[Point], b: Sequence[Point], key: Callable[[Point], int]) 
 def _ratio(evidence: Evidence, a: Sequence[Point], b: Sequence[Point]) -> _Told:
     pairs = [(x, y) for x, y in _pairs(a, b, lambda p: p.block) if x > 0 and y > 0]
     sign = 1 if evidence.better == "more" else -1
-    seen = estimate([sign * math.log(x / y) for x, y in pairs])
+    confidence = _confidence([*a, *b])
+    seen = estimate([sign * math.log(x / y) for x, y in pairs], confidence=confidence)
     if seen.mean is None:
         return _Told(outcome="no figure", n=0, reason=_why([*a, *b]) or "no block has a positive value on both sides")
     value = math.exp(seen.mean)
@@ -574,7 +583,7 @@ def _spread(evidence: Evidence, a: Sequence[Sequence[Point]], b: Sequence[Sequen
         return _Told(outcome="no figure", n=0, reason="a spread needs two processes of a case")
     if of_a == 0 or of_b == 0:
         return _Told(outcome="undecided", n=n, reason="a side does not vary at all")
-    value, tail = of_b / of_a, (1 - CONFIDENCE) / 2
+    value, tail = of_b / of_a, (1 - _confidence(point for of in (*a, *b) for point in of)) / 2
     low = value / math.sqrt(f_quantile(free_b, free_a, 1 - tail))
     high = value / math.sqrt(f_quantile(free_b, free_a, tail))
     outcome = _within(low, high, evidence.least, evidence.most)
@@ -633,7 +642,7 @@ def _alone(evidence: Evidence, conditions: Conditions, of: Sequence[Point]) -> O
         seen = estimate(values)
         value, reason = seen.mean, _why(of) or seen.reason
         if seen.mean is not None and seen.sd is not None:
-            half = half_width(seen.sd, seen.n)
+            half = half_width(seen.sd, seen.n, confidence=_confidence(of))
             interval = seen.mean - half, seen.mean + half
             outcome = "holds" if interval[1] <= evidence.limit else "fails" if interval[0] > evidence.limit else outcome
             reason = "the interval reaches across the limit" if outcome == "undecided" else None

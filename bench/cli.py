@@ -36,6 +36,7 @@ from bench.commands.common import (
     check_time_limit,
     note,
     out,
+    share_of,
     stdout,
 )
 from bench.commands.compare import compare
@@ -211,7 +212,7 @@ def _new_plan(
     check_at_least("--blocks", blocks, 1)
     check_at_least("--seed", seed, 0)
     check_time_limit(time_limit)
-    width = _share(target)
+    width = share_of("--precision", target)
     if width is None and against is not None:
         raise InputError("--against: names the entry that --precision takes ratios to; give --precision as well")
     reference = find_entry(against).name if against is not None else publish.tables.REFERENCE
@@ -249,19 +250,6 @@ def _card(named: str | None, *, wanted: bool) -> str | None:
     if named is None and (not wanted or not list_gpus()[0]):
         return None
     return choose(named).uuid
-
-
-def _share(text: str | None) -> float | None:
-    """'1%' or '0.01'."""
-    if text is None:
-        return None
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise InputError(f"--precision {text!r}: is no half-width of a ratio; write 1% or 0.01")
-    return value
 
 
 _WHAT = (
@@ -611,8 +599,7 @@ def _width_text(chosen: Plan, trials: list[Trial], blocks: int) -> str:
     if not seen:
         return f"{blocks} blocks: no ratio yet"
     widest: Width = max(seen, key=lambda one: math.inf if one.half_width is None else one.half_width)
-    known = "no interval yet" if widest.half_width is None else f"±{math.expm1(widest.half_width):.2%}"
-    return f"{blocks} blocks: {widest.entry} / {widest.reference} {known}, wanted ±{chosen.target:.2%}"
+    return f"{blocks} blocks: {publish.terminal.width_text(widest, chosen.target)}"
 
 
 def _minutes(seconds: float) -> str:

@@ -13,15 +13,19 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from bench import gate, store
 from bench.duet import Duet, SideName
 from bench.errors import InputError
 from bench.gate import Rule, Sample, why_invalid
+from bench.precision import Width, looks, width_of
 from bench.record import Case, Count, Machine, Proof, Seconds, Source, Value, compact_json, read_value
-from bench.stats import Estimate, Verdict, estimate, verdict_of
+from bench.stats import ADAPTIVE_CONFIDENCE, CONFIDENCE, Estimate, Verdict, estimate, verdict_of
 from bench.task import Task
 
 
@@ -30,7 +34,8 @@ class DuetRecord(Value):
 
     In the duet "base" and "control" are processes of the reference, "head" is one of the subject. subject_proof,
     reference_proof: of the certificates, which lie beside it. subject_call_seconds, reference_call_seconds: what a call
-    takes beside its steps, once in each window, as was found before the first duet.
+    takes beside its steps, once in each window, as was found before the first duet. pairs: how many duets of the two
+    were asked for when this one was played, or the cap where there is a target; null: that was not kept yet.
     """
 
     schema_version: Literal[2] = 2
@@ -43,6 +48,8 @@ class DuetRecord(Value):
     subject_call_seconds: Seconds
     reference_call_seconds: Seconds
     task: Task
+    pairs: Count | None = None
+    target: Annotated[float, Field(gt=0)] | None = None  # stop where the ratio is known to this, 0.01 for +-1%
     duet: Duet
     cores: list[int]
     machine: Machine
@@ -50,6 +57,13 @@ class DuetRecord(Value):
 
 
 Played = tuple[Path, DuetRecord]  # with the file that it was read from
+# How the number of duets came about. Named: before the first. By width: at a planned look (bench/precision.py). In
+# parts: the run was gone on with for more, or holds fewer than were asked for; what it said may have had a say in that.
+Number = Literal["named", "by width", "in parts"]
+
+# Between two duets of records without `pairs`. Those of one command follow each other within a minute; the runs that
+# were gone on with had paused for most of an hour.
+_PAUSE_SECONDS = 1800
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +82,12 @@ class Contest:
     control: Estimate
     rates: tuple[float, float] | None
     unfit: str | None
+    number: Number
+
+    @property
+    def confidence(self) -> float:
+        """Of the interval that is printed as 95%: what was stopped when it was narrow covers less than it says."""
+        return confidence_of(self.number)
 
     @property
     def verdict(self) -> Verdict:
@@ -103,17 +123,64 @@ def contest(found: Sequence[Played]) -> Contest:
     played = tuple(one for one in found if one[1].duet.status == "ok")
     failed = tuple(one for one in found if one[1].duet.status != "ok")
     samples = [sample_of(record.duet) for _, record in played]
-    first = found[0][1]
+    first, number = found[0][1], number_of([record for _, record in found])
     return Contest(
         subject=first.subject,
         reference=first.reference,
         played=played,
         failed=failed,
-        ratio=estimate([one.difference for one in samples]),
+        ratio=estimate([one.difference for one in samples], confidence=confidence_of(number)),
         control=estimate([one.control for one in samples]),
         rates=_rates([record.duet for _, record in played]),
         unfit=why_invalid(samples, Rule(), comparisons=1) if samples else "no duet ended well",
+        number=number,
     )
+
+
+def confidence_of(number: Number) -> float:
+    """95%, and 97% where the duets may have been stopped by what they said."""
+    return CONFIDENCE if number == "named" else ADAPTIVE_CONFIDENCE
+
+
+def number_of(records: Sequence[DuetRecord]) -> Number:
+    """How it came about that there are so many duets of two entries in a run."""
+    asked = {record.pairs for record in records}
+    if any(record.target is not None for record in records):
+        return "by width"
+    if asked == {None}:
+        return "in parts" if _paused([record.duet for record in records]) else "named"
+    return "named" if asked == {len(records)} else "in parts"
+
+
+def _paused(found: Sequence[Duet]) -> bool:
+    """Whether there was a pause between two duets."""
+    ordered = sorted(found, key=lambda duet: duet.started_utc)
+    starts = [datetime.fromisoformat(duet.started_utc) for duet in ordered]
+    return any(
+        (after - start).total_seconds() - duet.wall_seconds > _PAUSE_SECONDS
+        for duet, start, after in zip(ordered, starts, starts[1:], strict=False)
+    )
+
+
+def width_at(found: Iterable[Played], look: int) -> Width:
+    """How well the ratio of two entries is known by the first so many duets. Raises ValueError where there is none."""
+    records = [record for _, record in found if record.block < look]
+    if not records:
+        raise ValueError("no duet")
+    differences = [sample_of(record.duet).difference for record in records if record.duet.status == "ok"]
+    return width_of(differences, entry=records[0].subject.entry, reference=records[0].reference.entry)
+
+
+def enough(found: Sequence[Played], *, pairs: int, target: float | None = None) -> bool:
+    """Whether the duets of two entries may end: there are so many, or at a planned look the target was reached.
+
+    pairs: the number, or the cap where there is a target. A duet that ended badly is one of them.
+    """
+    held = {record.block for _, record in found}
+    complete = next(block for block in range(pairs + 1) if block not in held or block == pairs)
+    if target is None or complete == pairs:
+        return complete == pairs
+    return any(width_at(found, look).reached(target) for look in looks(pairs) if look <= complete)
 
 
 def rates_of(duet: Duet) -> tuple[float, float]:
@@ -150,26 +217,34 @@ def order(one: Contest) -> tuple[str, str, str, str, str]:
     return one.first.machine.name, one.reference.task, one.reference.fingerprint, one.reference.entry, one.subject.entry
 
 
-def unfinished(results: Path, reference: Case, subjects: Sequence[Case], pairs: int) -> tuple[Path, list[Played]]:
-    """The newest run of the duets of these cases, and of none else, that lacks some of so many pairs; what it holds.
+def unfinished(
+    results: Path, reference: Case, subjects: Sequence[Case], *, pairs: int, target: float | None = None
+) -> tuple[Path, list[Played]]:
+    """The newest run of the duets of these cases, and of none else, that has not enough of them; what it holds.
 
-    A duet that ended badly is not lacking. Raises InputError where there is no such run.
+    Raises InputError where there is no such run.
     """
     runs: dict[Path, list[Played]] = defaultdict(list)
     for path, record in read(results):
         runs[path.parent].append((path, record))
     for folder, found in sorted(runs.items(), key=lambda run: run[1][0][1].duet.started_utc, reverse=True):
         held = {(record.reference, record.subject) for _, record in found}
-        if held == {(reference, subject) for subject in subjects} and any(
-            not (folder / store.duet_file(subject, reference, block)).exists()
-            for subject in subjects
-            for block in range(pairs)
+        if held == {(reference, subject) for subject in subjects} and not all(
+            enough(of_subject(found, subject), pairs=pairs, target=target) for subject in subjects
         ):
             return folder, found
+    wanted = f"lacks some of {pairs} pairs"
+    if target is not None:
+        wanted = f"is short of {pairs} pairs and not known to {target:.2%} yet"
     raise InputError(
-        f"--resume: {results} holds no run of these duets that lacks some of {pairs} pairs; "
+        f"--resume: {results} holds no run of these duets that {wanted}; "
         "ask for more by --pairs, or leave --resume out to start one"
     )
+
+
+def of_subject(found: Iterable[Played], subject: Case) -> list[Played]:
+    """Those of one subject, in the order of their blocks."""
+    return sorted((one for one in found if one[1].subject == subject), key=lambda one: one[1].block)
 
 
 def write(folder: Path, record: DuetRecord) -> Path:

@@ -14,7 +14,15 @@ from bench.duet import SideName
 from bench.duets import Contest, rates_of
 from bench.errors import InputError
 from bench.record import FAILURES, Case, Machine, Trial
-from bench.stats import counts, final_accuracy, joules_per_sample, samples_per_second, time_to_first_step_seconds
+from bench.stats import (
+    CONFIDENCE,
+    confidence_of,
+    counts,
+    final_accuracy,
+    joules_per_sample,
+    samples_per_second,
+    time_to_first_step_seconds,
+)
 from bench.studying import StudyRecord
 from bench.task import Task
 
@@ -51,7 +59,8 @@ class Point(NamedTuple):
 
     seed: of the training. unit: empty where the process has no such figure and so does not tell. A tuple, as each of
     100,000 records makes nine: it is made in a third of a frozen dataclass's time. All but the last three fields are
-    the same for every measure of a record.
+    the same for every measure of a record. confidence: of an interval that it enters, above 95% where its run was
+    stopped by what it said.
     """
 
     subject: str
@@ -67,13 +76,14 @@ class Point(NamedTuple):
     started_utc: str
     versions: Mapping[str, str]
     of_machine: Machine
+    confidence: float
     value: float | None
     unit: str
     why: str | None
 
 
 # The fields of a Point that its measure has no say in.
-_Common = tuple[str, str, str, str, str, Conditions, str, int, int, Path, str, Mapping[str, str], Machine]
+_Common = tuple[str, str, str, str, str, Conditions, str, int, int, Path, str, Mapping[str, str], Machine, float]
 
 
 def seconds_to_accuracy(trial: Trial, asked: float = ACCURACY_ASKED) -> float | None:
@@ -199,18 +209,36 @@ class Points:
 
     def _of_trial(self, path: Path, trial: Trial) -> _Common:
         place, shared = trial.placement, trial.conditions.cores_shared
-        return self._of_record(path, trial, run=place.run, block=place.block, study="", shared=shared)
+        return self._of_record(
+            path,
+            trial,
+            run=place.run,
+            block=place.block,
+            study="",
+            shared=shared,
+            confidence=confidence_of([trial]),
+        )
 
     def _of_study(self, path: Path, record: StudyRecord, name: str) -> Point:
         found = next((reading for reading in record.readings if reading.name == name), None)
         value = found.value if found is not None and record.status == "ok" else None
         why = found.reason if found is not None else f"the study has no reading {name}"
         why = f"{record.status}: {record.reason}" if record.status != "ok" else why
-        common = self._of_record(path, record, run=record.run, block=record.block, study=record.study, shared=False)
+        common = self._of_record(
+            path, record, run=record.run, block=record.block, study=record.study, shared=False, confidence=CONFIDENCE
+        )
         return Point(*common, value=value, unit=found.unit if found is not None else "", why=why)
 
     def _of_record(
-        self, path: Path, record: Trial | StudyRecord, *, run: str, block: int, study: str, shared: bool
+        self,
+        path: Path,
+        record: Trial | StudyRecord,
+        *,
+        run: str,
+        block: int,
+        study: str,
+        shared: bool,
+        confidence: float,
     ) -> _Common:
         return _common(
             record.case,
@@ -222,6 +250,7 @@ class Points:
             started_utc=record.started_utc,
             versions=record.versions.packages if record.versions else {},
             of_machine=record.machine,
+            confidence=confidence,
         )
 
 
@@ -252,6 +281,7 @@ def _of_contest(contest: Contest, known: _Known) -> Iterable[Point]:
                 started_utc=record.duet.started_utc,
                 versions=record.duet.packages.get(side, {}),
                 of_machine=record.machine,
+                confidence=contest.confidence,
             )
             yield Point(*common, value=None if contest.unfit else value, unit="samples/s", why=contest.unfit)
 
@@ -267,10 +297,11 @@ def _common(
     started_utc: str,
     versions: Mapping[str, str],
     of_machine: Machine,
+    confidence: float,
 ) -> _Common:
     """The fields of a Point in their order, as far as they are those of a case or a record."""
     of_case = case.entry, case.framework, case.mode, case.tier, case.environment
-    return *of_case, conditions, run, block, seed, path, started_utc, versions, of_machine
+    return *of_case, conditions, run, block, seed, path, started_utc, versions, of_machine, confidence
 
 
 def _conditions(

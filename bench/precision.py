@@ -59,17 +59,15 @@ def _widths(cases: Sequence[Sequence[Trial]], against: str) -> list[Width]:
     for trials in others:
         values = log_values(trials)
         differences = [values[block] - base[block] for block in sorted(values.keys() & base.keys())]
-        seen = estimate(differences, confidence=LOOK_CONFIDENCE)
-        half = None if seen.interval is None else (seen.interval[1] - seen.interval[0]) / 2
-        found.append(
-            Width(
-                entry=_name(trials[0]),
-                reference=_name(first[0]),
-                blocks=len(differences),
-                half_width=half,
-            )
-        )
+        found.append(width_of(differences, entry=_name(trials[0]), reference=_name(first[0])))
     return found
+
+
+def width_of(differences: Sequence[float], *, entry: str, reference: str) -> Width:
+    """At a look. differences: of logarithms, one a block."""
+    seen = estimate(differences, confidence=LOOK_CONFIDENCE)
+    half = None if seen.interval is None else (seen.interval[1] - seen.interval[0]) / 2
+    return Width(entry=entry, reference=reference, blocks=len(differences), half_width=half)
 
 
 def _name(trial: Trial) -> str:

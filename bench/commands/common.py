@@ -28,6 +28,19 @@ def check_time_limit(value: float | None) -> None:
         raise InputError(f"--time-limit {value}: must be a number of seconds above 0")
 
 
+def share_of(flag: str, text: str | None) -> float | None:
+    """The half-width of a ratio, '1%' or '0.01'. Raises InputError."""
+    if text is None:
+        return None
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise InputError(f"{flag} {text!r}: is no half-width of a ratio; write 1% or 0.01")
+    return value
+
+
 def bytes_of(text: str | None) -> int | None:
     """The bytes of a --memory-limit: '4GiB', '512MiB' or plain bytes. Raises InputError."""
     if text is None:

@@ -12,17 +12,27 @@ from typing import Annotated
 import typer
 
 from bench import duet, duets, plan, runner, store
-from bench.commands.common import ROOT, JsonOption, ResultsOption, check_at_least, check_begun_here, note, out
+from bench.commands.common import (
+    ROOT,
+    JsonOption,
+    ResultsOption,
+    check_at_least,
+    check_begun_here,
+    note,
+    out,
+    share_of,
+)
 from bench.contract import Entry
 from bench.duet import OF_TWO_ENTRIES, Score, Side
 from bench.duets import DuetRecord, Played
 from bench.errors import InputError, Interrupted
 from bench.inputs import check_data
 from bench.plugins import find_entry
+from bench.precision import LOOKS
 from bench.probes.machine import read_machine
 from bench.probes.source import read_source
 from bench.publish import duets as published
-from bench.publish import escape
+from bench.publish import escape, terminal, units
 from bench.record import Case, Proof
 from bench.task import Task, load_task
 
@@ -40,6 +50,14 @@ class _Asked:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class _Until:
+    """How many duets of each entry: so many, or with a target at most so many."""
+
+    pairs: int
+    target: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Match:
     """Two entries whose certificates and windows are settled, so that duets can be played."""
 
@@ -51,7 +69,9 @@ class _Match:
     subject_call_seconds: float
     reference_call_seconds: float
 
-    def play(self, run: str, block: int, draw: random.Random, where: runner.Where, kept: Path) -> DuetRecord:
+    def play(
+        self, run: str, block: int, until: _Until, draw: random.Random, where: runner.Where, kept: Path
+    ) -> DuetRecord:
         """One duet of fresh processes; whatever they do, a record comes back. kept: of what their compilers made."""
         base, control = (Side(name=name, scratch=kept) for name in ("base", "control"))
         sides = [base, control, Side(name="head", entry=self.subject.entry, scratch=kept)]
@@ -65,6 +85,8 @@ class _Match:
             subject_call_seconds=self.subject_call_seconds,
             reference_call_seconds=self.reference_call_seconds,
             task=self.score.task,
+            pairs=until.pairs,
+            target=until.target,
             duet=duet.play(self.score, sides, seed=block, order=draw),
             cores=runner.worker_cores(self.score.case.threads),
             machine=where.machine,
@@ -79,7 +101,17 @@ def duet_(
     batch_size: Annotated[int | None, typer.Option(help="In place of the task's own.")] = None,
     width: Annotated[int | None, typer.Option(help="Of every hidden layer.")] = None,
     threads: Annotated[int, typer.Option(help="Threads and cores of each side.")] = 1,
-    pairs: Annotated[int, typer.Option(help="Duets of each entry, each of fresh processes.")] = PAIRS,
+    pairs: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Duets of each entry, each of fresh processes; {PAIRS} by default. With --precision at most so many, "
+            f"{LOOKS[-1]} by default.",
+            show_default=False,
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Play duets until each ratio is known so well, such as 1%; --pairs is the cap.")
+    ] = None,
     window: Annotated[
         float | None,
         typer.Option(help=f"Milliseconds that a window takes at least; {WINDOW_MILLISECONDS:g} by default."),
@@ -98,6 +130,8 @@ def duet_(
     """How much faster is one entry than another? Both are alive at once and train in turns, so that drift cancels."""
     check_at_least("--threads", threads, 1)
     check_at_least("--pairs", pairs, _LEAST_PAIRS)
+    target = share_of("--precision", precision)
+    until = _Until(pairs=pairs or (PAIRS if target is None else LOOKS[-1]), target=target)
     check_at_least("--seed", seed, 0)
     windows = _windows(window, seconds, resume=resume)
     runner.worker_cores(threads)
@@ -115,7 +149,8 @@ def duet_(
     able: list[_Match] = []
     played: list[Played] = []
     if resume:
-        folder, played = duets.unfinished(results, reference.case, [one.case for one in subjects], pairs)
+        cases = [one.case for one in subjects]
+        folder, played = duets.unfinished(results, reference.case, cases, pairs=until.pairs, target=until.target)
         begun = played[0][1]
         check_begun_here(
             folder,
@@ -129,25 +164,44 @@ def duet_(
         kept = Path(scratch)
         able = able or _new_matches(reference, subjects, spec, folder, where, windows, kept)
         try:
-            for block in range(pairs):
+            for block in range(until.pairs):
                 draw = random.Random(f"{seed}/{block}")
                 for match in draw.sample(able, len(able)):
-                    if (folder / store.duet_file(match.subject.case, reference.case, block)).exists():
+                    found = duets.of_subject(played, match.subject.case)
+                    if any(record.block == block for _, record in found) or _enough(found, until):
                         continue
                     store.check_space(folder)
-                    record = match.play(folder.name, block, draw, where, kept)
+                    record = match.play(folder.name, block, until, draw, where, kept)
                     played.append((duets.write(folder, record), record))
-                    note(f"duet {block + 1} of {pairs}: {escape.plain(published.line(record))}")
+                    most = until.pairs if until.target is None else f"at most {until.pairs}"
+                    note(f"duet {block + 1} of {most}: {escape.plain(published.line(record))}")
         except KeyboardInterrupt:
             if not played:
                 raise
-            done = f"{len(played)} of {pairs * len(able)} duets are kept"
-            raise Interrupted(f"{done}; go on with --resume, and without --window and --seconds") from None
+            of = f" of {until.pairs * len(able)}" if until.target is None else ""
+            kept_text = f"{len(played)}{of} duets are kept"
+            raise Interrupted(f"{kept_text}; go on with --resume, and without --window and --seconds") from None
     found = duets.contests(played)
     out(json.dumps(published.document(found), indent=1) if as_json else published.to_text(found))
+    if until.target is not None:
+        for one in found:
+            _tell_width(one, until.target)
     note(f"records: {folder}")
     if len(found) < len(subjects) or any(one.failed or not one.played for one in found):
         raise typer.Exit(3)
+
+
+def _enough(found: Sequence[Played], until: _Until) -> bool:
+    """Whether no more duets of two entries are to be played."""
+    return duets.enough(found, pairs=until.pairs, target=until.target)
+
+
+def _tell_width(one: duets.Contest, target: float) -> None:
+    """Whether the target of two entries was reached."""
+    found = [*one.played, *one.failed]
+    seen = duets.width_at(found, len(found))
+    said = "reached" if seen.reached(target) else "not reached"
+    note(f"target {said} after {units.count(seen.blocks, 'duet')}: {escape.plain(terminal.width_text(seen, target))}")
 
 
 def _windows(window: float | None, seconds: float | None, *, resume: bool) -> duet.Windows:

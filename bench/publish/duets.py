@@ -29,7 +29,9 @@ _NOTE = (
     "the reference takes part twice, and what its two processes differ by shows what a ratio is worth. A turn begins "
     "with a lead-in, a window that does not count, for its first steps find the caches as the others left them; in "
     "older runs, without it, the side of the shorter windows, mostly the faster one, can look slower than it is. "
-    "The process is the unit: a duet of fresh processes gives one number, and the interval is that of their mean. "
+    "The process is the unit: a duet of fresh processes gives one number, and the interval is that of their mean; "
+    "where their number was not named before the first but may hang on what they said (by width, or in parts), it is "
+    "one of 97%, for such intervals cover 95%. "
     "A duet measures the steps alone; what a whole epoch takes is in the tables of trials."
 )
 
@@ -67,6 +69,7 @@ def _cells(one: Contest) -> tuple[Cell, ...]:
     """Below HEADS."""
     rates = "none" if one.rates is None else f"{units.rate(one.rates[0])} and {units.rate(one.rates[1])}"
     failed = f", {len(one.failed)} failed" if one.failed else ""
+    how = "" if one.number == "named" else f", {one.number}"
     width = _half_width(one.ratio)
     return (
         Cell(text=one.subject.entry, framework=one.subject.framework),
@@ -74,7 +77,7 @@ def _cells(one: Contest) -> tuple[Cell, ...]:
         Cell(text=ratio_text(one.ratio), order=one.ratio.mean),
         Cell(text=units.NOT_MEASURED if width is None else f"{100 * width:.1f} %", order=width),
         Cell(text=verdict_text(one), key=one.verdict),
-        Cell(text=f"{len(one.played)}{failed}", order=float(len(one.played))),
+        Cell(text=f"{len(one.played)}{how}{failed}", order=float(len(one.played))),
         Cell(text=windows_text(one)),
         Cell(text=rates, order=one.rates[0] if one.rates else None),
         Cell(text=ratio_text(one.control), order=one.control.mean),
@@ -122,6 +125,8 @@ def document(found: Sequence[Contest]) -> list[dict[str, Any]]:
             "subject_samples_per_second": one.rates[0] if one.rates else None,
             "reference_samples_per_second": one.rates[1] if one.rates else None,
             "lead_in": one.lead_in,
+            "number": one.number,
+            "confidence": one.confidence,
             "verdict": one.verdict,
             "unfit": one.unfit,
             "failed": len(one.failed),

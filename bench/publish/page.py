@@ -292,6 +292,7 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
     environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:].rstrip(".")
     environment.filters["code"] = _code
     return environment

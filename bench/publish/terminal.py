@@ -1,6 +1,7 @@
 """Trials -> tables that fit a terminal of 80 columns; plain aligned lines, one a case, where it is no terminal."""
 
 import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.planning import Cost, Need
+from bench.precision import Width
 from bench.publish import escape, sweeps, units
 from bench.publish.details import Detail
 from bench.publish.sweeps import Sweep
@@ -88,6 +90,12 @@ def need_text(needed: Need, costs: Iterable[Cost]) -> str:
     widest = needed.widest
     why = f"{widest.entry} / {widest.reference} varies by {widest.sd:.2%} in {widest.pairs} blocks of {widest.run}"
     return f"{target} needs about {needed.blocks} blocks ({why}): " + "; ".join(map(_cost_text, costs))
+
+
+def width_text(seen: Width, target: float) -> str:
+    """How well a ratio is known, and how well it is to be."""
+    known = "no interval yet" if seen.half_width is None else f"±{math.expm1(seen.half_width):.2%}"
+    return f"{seen.entry} / {seen.reference} {known}, wanted ±{target:.2%}"
 
 
 def section_text(section: Section, look: Look | None) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from bench.claims import (
     Claim,
@@ -330,6 +331,51 @@ def test_a_spread_is_pooled_over_conditions_and_needs_many_processes() -> None:
 
     assert one(judge([asked], trials(10), [])).verdict == "supported"
     assert one(judge([claim(e_kind="spread", e_least=15.0)], trials(10), [])).verdict == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("ratio", {}),
+        ("spread", {}),
+        ("at-most", {"e_limit": 1e9, "e_pairs": [], "e_subjects": ["torch-eager"]}),
+    ],
+)
+def test_a_run_that_was_stopped_by_what_it_said_decides_by_a_wider_interval(kind: str, changes: dict[str, Any]) -> None:
+    """97% in place of 95%, as in its tables: by SciPy's t and F of four degrees of freedom."""
+    trials = [
+        make_trial(entry, block, seconds=1 + size * (-1) ** block)
+        for block in range(5)
+        for entry, size in (("torch-eager", 0.01), ("tensorflow-function", 0.02))
+    ]
+    aimed = [
+        trial.model_copy(update={"placement": trial.placement.model_copy(update={"target": 0.01})}) for trial in trials
+    ]
+
+    def half(found: list[Trial]) -> float:
+        interval = one(judge([claim(e_kind=kind, **changes)], kept(found), [])).observations[0].interval
+        assert interval is not None
+        low, high = interval
+        return (high - low) / 2 if kind == "at-most" else math.log(high / low) / 2
+
+    wider = stats.t.ppf(0.985, 4) / stats.t.ppf(0.975, 4)
+    if kind == "spread":
+        wider = math.log(stats.f.ppf(0.985, 4, 4)) / math.log(stats.f.ppf(0.975, 4, 4))
+    assert half(aimed) / half(trials) == pytest.approx(wider, rel=1e-6)
+    assert half([*trials[:-2], *aimed[-2:]]) == pytest.approx(half(aimed))
+
+
+def test_duets_in_parts_decide_by_a_wider_interval() -> None:
+    """The contest's own, so that the table of ratios and the verdict on a claim say the same."""
+    made = [make_duet(block, head=0.1 + 0.01 * block, pairs=9) for block in range(5)]
+    played = [(Path(f"duet-{record.block}.json"), record) for record in made]
+    seen = contest(played)
+    assert seen.number == "in parts"
+    assert seen.ratio.interval is not None
+    asked = claim(e_measure="duet/samples_per_second")
+    [told] = one(judge([asked], [], [], played)).observations
+
+    assert told.interval == pytest.approx([math.exp(end) for end in seen.ratio.interval])
 
 
 def test_failures_are_counted_over_all_conditions() -> None:

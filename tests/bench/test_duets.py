@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import duets, store
-from bench.duets import DuetRecord, Played, contest, contests
+from bench.duets import DuetRecord, Played, contest, contests, enough, width_at
 from bench.errors import InputError
 from bench.publish.duets import windows_text
 from tests.make import make_duet, make_machine, prove_duet
@@ -68,6 +68,85 @@ def test_two_references_that_differ_say_nothing() -> None:
 
     assert seen.verdict == "undecided"
     assert "two sides of the same code differ by" in (seen.unfit or "")
+
+
+def test_a_number_that_was_named_before_the_first_is_so() -> None:
+    """As many as were asked for, whether or not they ended well; a command that was cut short went on for the same."""
+    asked = [make_duet(block, pairs=3, status="failed" if block == 1 else "ok") for block in range(3)]
+    seen = contest(played(asked))
+
+    assert ("named", 0.95) == (seen.number, seen.confidence)
+    assert 2 == seen.ratio.n
+    assert seen.ratio.mean == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("asked", "target", "number"),
+    [
+        ([2, 4, 4, 4], None, "in parts"),  # gone on with for more
+        ([9, 9, 9, 9], None, "in parts"),  # cut short
+        ([9, 9, 9, 9], 0.02, "by width"),
+        ([4, 4, 4, 4], 0.02, "by width"),  # the cap came before a look did
+    ],
+)
+def test_what_the_duets_said_may_have_ended_them(asked: list[int], target: float | None, number: str) -> None:
+    """Then the interval that is printed as 95% is of 97%: t of three degrees of freedom is 3.896 in place of 3.182."""
+    heads = (0.10, 0.11, 0.12, 0.13)
+    made = [make_duet(n, pairs=pairs, target=target, head=heads[n]) for n, pairs in enumerate(asked)]
+    seen = contest(played(made))
+    named = contest(played([record.model_copy(update={"pairs": 4, "target": None}) for record in made]))
+    assert seen.ratio.interval is not None
+    assert named.ratio.interval is not None
+
+    assert (number, 0.97) == (seen.number, seen.confidence)
+    assert seen.ratio.mean == named.ratio.mean
+    wider = (seen.ratio.interval[1] - seen.ratio.interval[0]) / (named.ratio.interval[1] - named.ratio.interval[0])
+    assert wider == pytest.approx(3.8960 / 3.1824, rel=1e-4)
+
+
+@pytest.mark.parametrize(("minutes", "number"), [(29, "named"), (31, "in parts")])
+def test_a_pause_tells_that_an_older_run_was_gone_on_with(minutes: int, number: str) -> None:
+    """Records from before it was kept how many were asked for; the pause begins where the duet before it ended."""
+    made = []
+    for block, started in ((0, 0), (1, 1), (2, 1 + minutes + 1)):
+        duet = make_duet(block).duet
+        at = f"2026-01-02T05:{started:02}:00+00:00"
+        made.append(
+            make_duet(block).model_copy(
+                update={"duet": duet.model_copy(update={"started_utc": at, "wall_seconds": 60.0})}
+            )
+        )
+
+    assert number == contest(played(made)).number
+    assert "named" == contest(played([record.model_copy(update={"pairs": 3}) for record in made])).number
+
+
+def known_to(spread: float, count: int) -> list[Played]:
+    """Duets whose differences are by turns above and below their mean."""
+    return played([make_duet(n, head=0.1 * math.exp(spread * (-1) ** n), target=0.01) for n in range(count)])
+
+
+def test_duets_are_enough_at_a_planned_look_and_at_no_other() -> None:
+    """After eight or twelve; not after seven or eleven that are as narrow, nor at a cap below the first look."""
+    narrow, wide = known_to(0.001, 12), known_to(0.1, 12)
+    late = [*wide[:2], *known_to(0.0, 12)[2:]]  # +-5.1% after eight, 3.4% after eleven, 3.1% after twelve
+
+    assert [False, True, True] == [enough(narrow[:n], pairs=40, target=0.01) for n in (7, 8, 11)]
+    assert [False, False, True] == [enough(late[:n], pairs=40, target=0.04) for n in (8, 11, 12)]
+    assert [False, False, True] == [enough(wide[:n], pairs=12, target=0.01) for n in (8, 11, 12)]
+    assert [False, True] == [enough(narrow[:n], pairs=4, target=0.01) for n in (3, 4)]
+    assert [False, True, False] == [enough(narrow[:n], pairs=9) for n in (8, 9)] + [enough([], pairs=2)]
+
+
+def test_a_duet_that_failed_is_looked_at_like_any_other() -> None:
+    """It is one of the eight, and tells nothing: a failure must not put off the look."""
+    found = known_to(0.001, 8)
+    failed = [*found[:7], *played([make_duet(7, status="failed", target=0.01)])]
+
+    assert enough(failed, pairs=40, target=0.01)
+    assert 7 == width_at(failed, 8).blocks
+    with pytest.raises(ValueError, match="no duet"):
+        width_at([], 8)
 
 
 def test_a_duet_that_failed_is_counted_apart() -> None:
@@ -156,7 +235,7 @@ def test_the_newest_run_that_lacks_some_is_gone_on_with(tmp_path: Path) -> None:
     one, two = (make_duet(subject=subject) for subject in ("tensorflow-function", "tensorflow-loop"))
 
     def begun(pairs: int, *records: DuetRecord) -> tuple[str, int]:
-        folder, found = duets.unfinished(tmp_path, one.reference, [record.subject for record in records], pairs)
+        folder, found = duets.unfinished(tmp_path, one.reference, [record.subject for record in records], pairs=pairs)
         return folder.name, len(found)
 
     assert ("run-b", 3) == begun(4, one)

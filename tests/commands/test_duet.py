@@ -91,6 +91,8 @@ def test_two_entries_take_turns_and_each_duet_is_kept(session: Session) -> None:
     assert {"base", "control", "head"} == set(kept[0].duet.windows)
     assert kept[0].subject_proof.status == kept[0].reference_proof.status == "ok"
     assert said["rate"]["duets"] == session.first + 1
+    assert [40] * session.first + [session.first + 1] == [record.pairs for record in kept]
+    assert ("in parts", 0.97) == (said["number"], said["confidence"])
     assert said["control"]["ratio"] > 0
 
 
@@ -98,6 +100,24 @@ def test_what_compilers_made_is_kept_for_the_run_and_no_longer(session: Session)
     """Whether it ends by itself or by Ctrl-C, no folder is left; records say how it was."""
     assert all(record.duet.programs_kept for _, record in duets.read(session.results))
     assert [] == list(session.temporary.iterdir())
+
+
+def test_duets_are_played_until_the_ratio_is_known(tmp_path: Path) -> None:
+    """Eight that reach a width of 90%, where more are allowed; then none is lacking, and for 0.01% at the most nine."""
+    first = bench("duet", *GOOD, *SHORT[:2], *SHORT[4:], "--precision", "90%", "--results", tmp_path)
+    assert 0 == first.returncode, first.stderr
+    more = (*GOOD, *AGAIN, "--pairs", "9", "--results", tmp_path)
+    none = bench("duet", *more, "--precision", "90%")
+    second = bench("duet", *more, "--precision", "0.01%")
+    assert 0 == second.returncode, second.stderr
+    kept = [record for _, record in duets.read(tmp_path)]
+
+    assert "duet 8 of at most 80: " in first.stderr
+    assert "target reached after 8 duets: tests.plugins.chatty / tests.plugins.good ±" in first.stderr
+    assert "is short of 9 pairs and not known to 90.00% yet" in one_line(none)
+    assert "target not reached after 9 duets: " in second.stderr
+    assert [(80, 0.9)] * 8 + [(9, 0.0001)] == [(record.pairs, record.target) for record in kept]
+    assert "by width" == duets.contest(duets.read(tmp_path)).number
 
 
 @pytest.mark.parametrize(
@@ -161,6 +181,7 @@ def test_a_subject_that_fails_is_kept_with_its_reason(tmp_path: Path) -> None:
         (("no-such-entry",), "no-such-entry"),
         (("numpy", "--against", "numpy"), "bench duet numpy: is the entry of --against itself"),
         (("numpy", "--pairs", "1"), "--pairs 1: must be at least 2"),
+        (("numpy", "--precision", "none"), "--precision 'none': is no half-width of a ratio; write 1% or 0.01"),
         (("numpy", "--resume"), "holds no run of these duets"),
         (("numpy", "--resume", "--window", "9"), "--window: the windows of a run are settled when it begins"),
         (("numpy", "--resume", "--seconds", "9"), "--seconds: the windows of a run are settled when it begins"),
