@@ -167,8 +167,8 @@ def duet_(
             for block in range(until.pairs):
                 draw = random.Random(f"{seed}/{block}")
                 for match in draw.sample(able, len(able)):
-                    found = duets.of_subject(played, match.subject.case)
-                    if any(record.block == block for _, record in found) or _enough(found, until):
+                    before = duets.of_subject(played, match.subject.case)
+                    if any(record.block == block for _, record in before) or _enough(before, until):
                         continue
                     store.check_space(folder)
                     record = match.play(folder.name, block, until, draw, where, kept)
