@@ -212,7 +212,7 @@ def _new_plan(
     check_at_least("--blocks", blocks, 1)
     check_at_least("--seed", seed, 0)
     check_time_limit(time_limit)
-    width = share_of("--precision", target)
+    width = share_of(target)
     if width is None and against is not None:
         raise InputError("--against: names the entry that --precision takes ratios to; give --precision as well")
     reference = find_entry(against).name if against is not None else publish.tables.REFERENCE

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -154,11 +155,9 @@ def number_of(records: Sequence[DuetRecord]) -> Number:
 
 def _paused(found: Sequence[Duet]) -> bool:
     """Whether there was a pause between two duets."""
-    ordered = sorted(found, key=lambda duet: duet.started_utc)
-    starts = [datetime.fromisoformat(duet.started_utc) for duet in ordered]
+    ordered = sorted((datetime.fromisoformat(duet.started_utc), duet.wall_seconds) for duet in found)
     return any(
-        (after - start).total_seconds() - duet.wall_seconds > _PAUSE_SECONDS
-        for duet, start, after in zip(ordered, starts, starts[1:], strict=False)
+        (after - start).total_seconds() - seconds > _PAUSE_SECONDS for (start, seconds), (after, _) in pairwise(ordered)
     )
 
 
@@ -177,9 +176,9 @@ def enough(found: Sequence[Played], *, pairs: int, target: float | None = None) 
     pairs: the number, or the cap where there is a target. A duet that ended badly is one of them.
     """
     held = {record.block for _, record in found}
-    complete = next(block for block in range(pairs + 1) if block not in held or block == pairs)
-    if target is None or complete == pairs:
-        return complete == pairs
+    complete = next(block for block in count() if block not in held)
+    if complete >= pairs or target is None:
+        return complete >= pairs
     return any(width_at(found, look).reached(target) for look in looks(pairs) if look <= complete)
 
 

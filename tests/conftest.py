@@ -14,6 +14,7 @@ SERIAL = (
     "tests/bench/test_doctor.py::test_another_process_that_computes_is_named",
     "tests/bench/test_doctor.py::test_the_real_spin_measures_and_gives_the_cores_back",
     "tests/bench/test_doctor.py::test_what_would_spoil_a_measurement_is_found",
+    "tests/bench/test_windows.py::test_a_slowed_window_is_longer_by_the_share",
     "tests/impls/test_hooks.py::test_a_product_that_is_made_once_for_all_is_found",
     "tests/impls/test_hooks.py::test_every_batch_is_gathered",
     "tests/impls/test_hooks.py::test_every_product_is_made",

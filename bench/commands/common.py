@@ -28,8 +28,8 @@ def check_time_limit(value: float | None) -> None:
         raise InputError(f"--time-limit {value}: must be a number of seconds above 0")
 
 
-def share_of(flag: str, text: str | None) -> float | None:
-    """The half-width of a ratio, '1%' or '0.01'. Raises InputError."""
+def share_of(text: str | None) -> float | None:
+    """The half-width of a ratio that --precision names: '1%' or '0.01'. Raises InputError."""
     if text is None:
         return None
     try:
@@ -37,7 +37,7 @@ def share_of(flag: str, text: str | None) -> float | None:
     except ValueError:
         value = 0.0
     if not 0 < value < 1:
-        raise InputError(f"{flag} {text!r}: is no half-width of a ratio; write 1% or 0.01")
+        raise InputError(f"--precision {text!r}: is no half-width of a ratio; write 1% or 0.01")
     return value
 
 

@@ -130,7 +130,7 @@ def duet_(
     """How much faster is one entry than another? Both are alive at once and train in turns, so that drift cancels."""
     check_at_least("--threads", threads, 1)
     check_at_least("--pairs", pairs, _LEAST_PAIRS)
-    target = share_of("--precision", precision)
+    target = share_of(precision)
     until = _Until(pairs=pairs or (PAIRS if target is None else LOOKS[-1]), target=target)
     check_at_least("--seed", seed, 0)
     windows = _windows(window, seconds, resume=resume)

@@ -127,7 +127,7 @@ def known_to(spread: float, count: int) -> list[Played]:
 
 
 def test_duets_are_enough_at_a_planned_look_and_at_no_other() -> None:
-    """After eight or twelve; not after seven or eleven that are as narrow, nor at a cap below the first look."""
+    """After eight or twelve; not after seven or eleven that are as narrow. The cap ends them, look or no look."""
     narrow, wide = known_to(0.001, 12), known_to(0.1, 12)
     late = [*wide[:2], *known_to(0.0, 12)[2:]]  # +-5.1% after eight, 3.4% after eleven, 3.1% after twelve
 

@@ -61,11 +61,12 @@ def test_a_worker_says_that_it_is_ready_and_answers_each_command_with_a_window()
 
 
 def test_a_slowed_window_is_longer_by_the_share() -> None:
-    """Half as long again; a product takes a microsecond or two, so it is near where nothing else took the core."""
+    """Half as long again; a product takes a microsecond or two, so it is near, unless another test has the core."""
     _, *found = dialogue("tests.plugins.good", *[{"steps": 100}] * 9, slowdown=0.5)
     shares = [one["extra_seconds"] / (one["seconds"] - one["extra_seconds"]) for one in found]
 
-    assert 0.5 <= min(shares) < 0.55
+    assert all(share >= 0.5 for share in shares)
+    assert statistics.median(shares) < 0.55
 
 
 def test_a_slowdown_is_work_and_no_sleep() -> None:
